@@ -1,0 +1,29 @@
+"""Exact batch scoring over Arrow columns: standard scores, rates and reward points."""
+
+from importlib.metadata import version
+
+from hensa import kernels, reference
+from hensa.errors import DataError, HensaError, ProgramError
+from hensa.population import Moments, Population, population
+from hensa.program import Measure, Program, RateTable, Reward, StandardScore, Step
+from hensa.scoring import score
+
+__version__ = version("hensa")
+
+__all__ = [
+    "DataError",
+    "HensaError",
+    "Measure",
+    "Moments",
+    "Population",
+    "Program",
+    "ProgramError",
+    "RateTable",
+    "Reward",
+    "StandardScore",
+    "Step",
+    "kernels",
+    "population",
+    "reference",
+    "score",
+]

@@ -1,0 +1,13 @@
+"""What hensa raises: one base class, and the kinds that a caller would catch apart."""
+
+
+class HensaError(Exception):
+    """Base of every error that hensa raises on purpose; its text is one sentence."""
+
+
+class ProgramError(HensaError):
+    """A program (the rules) is not valid; the text names the key and what is allowed."""
+
+
+class DataError(HensaError):
+    """The rows cannot be scored; the text names the column and, where there is one, the row."""

@@ -1,0 +1,675 @@
+"""Programs: the rules of a payout as frozen, validated data, read from TOML.
+
+A program says which columns are measured, how the standard scores become one score, which rate each score reaches
+and how the rate becomes whole points. Everything is checked when it is built, from TOML and from Python alike, so
+that nothing downstream checks it again.
+"""
+
+import datetime
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from functools import cache, cached_property
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Self, TypeAlias, get_args, get_origin
+
+import msgspec
+from msgspec.structs import fields, force_setattr
+
+from hensa.errors import ProgramError
+
+__all__ = ["Measure", "Program", "RateTable", "Reward", "StandardScore", "Standing", "Step"]
+
+Standing: TypeAlias = Literal["stated", "public", "reconstructed"]
+"""Where a fact of a program comes from: its owner's own words, another public text, or a fill-in of ours."""
+
+# A step is a uint16 and a reward an int64 in the output.
+_MOST_STEPS = 2**16 - 1
+_MOST_POINTS = 2**63 - 1
+# Numerators and denominators stay below this, so a number other than zero lies between 1e-50 and 1e50 and its products
+# and quotients with integer or decimal data (below 1e39) are ordinary float64, never infinite or subnormal.
+_DIGITS = 50
+_LIMIT = 10**_DIGITS
+_NUMBER = f'a number of at most {_DIGITS} digits: an integer, a decimal, or a string such as "1/3"'
+
+
+class _Invalid(ProgramError, ValueError):
+    """A value that is not allowed; a ValueError, so that msgspec adds where in the document it was met."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(key, problem)
+        self.key = key
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.problem}"
+
+
+def _refuse(key: str, found: object, allowed: str) -> NoReturn:
+    raise _Invalid(key, f"found {found}; allowed: {allowed}")
+
+
+def _shown(value: object) -> str:
+    """A value as the author of a program file would name it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a table"
+        case list() | tuple():
+            return f"an array of {len(value)}"
+        case float():
+            return f"the float {value!r}, which is not exact"
+        case Decimal() | Fraction() | datetime.date() | datetime.time():
+            text = str(value)
+        case int() if abs(value) >= _LIMIT:
+            return f"an integer of more than {_DIGITS} digits"
+        case _:
+            text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _listed(names: Iterable[object]) -> str:
+    *most, last = (f'"{name}"' if isinstance(name, str) else str(name) for name in names)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _number(value: object) -> Fraction:
+    """Read a number exactly, or refuse it."""
+    number: Fraction | None = None
+    match value:
+        case bool():
+            pass
+        case int() | Fraction():
+            number = Fraction(value)
+        case Decimal():
+            # The exponent is looked at first: 1e999999999 would be written out as an integer.
+            if value.is_finite() and abs(value.adjusted()) <= _DIGITS:
+                number = Fraction(value)
+        case str():
+            if ratio := re.fullmatch(r"([+-]?[0-9]{1,99})/([0-9]{1,99})", value):
+                if int(ratio[2]):
+                    number = Fraction(int(ratio[1]), int(ratio[2]))
+            else:
+                try:
+                    return _number(Decimal(value))
+                except (InvalidOperation, _Invalid):
+                    pass
+    if number is None or max(abs(number.numerator), number.denominator) >= _LIMIT:
+        _refuse("", _shown(value), _NUMBER)
+    return number
+
+
+def _dec_hook(type_: type, value: object) -> Fraction:
+    if type_ is not Fraction:
+        raise NotImplementedError
+    return _number(value)
+
+
+def _inner(type_: Any) -> Any:
+    """The type without its ``| None``."""
+    members = get_args(type_)
+    return next(m for m in members if m is not type(None)) if type(None) in members else type_
+
+
+def _allowed(type_: Any) -> str:
+    """What a field of this type takes, in words."""
+    type_ = _inner(type_)
+    if get_origin(type_) is Literal:
+        return _listed(get_args(type_))
+    if type_ is Step:
+        return "[threshold, rate] or [threshold, rate, standing]"
+    words = {
+        Fraction: _NUMBER,
+        Decimal: f"a decimal of at most {_DIGITS} digits",
+        datetime.date: "a date such as 2019-10-01",
+        int: "a whole number",
+        str: "a string",
+        tuple: "an array",
+    }
+    return words.get(get_origin(type_) or type_, "a table")
+
+
+@cache
+def _types(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    return {field.name: field.type for field in fields(struct)}
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key and name and name[0] != "[" else key + name
+
+
+def _convert(type_: Any, value: Any, key: str) -> Any:
+    """Convert by msgspec; what it refuses becomes an error that names the key, what was found and what is allowed."""
+    try:
+        return msgspec.convert(value, type_, dec_hook=_dec_hook)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for lone surrogates
+        text, cause = str(error), error.__cause__
+    # msgspec ends its message with the place, such as "... - at `$.rule.measures[0].weight`".
+    place = re.search(r" - at `\$([\w.\[\]]*)`\Z", text)
+    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place[1] if place else ""):
+        type_ = _inner(type_)
+        if index and type_ is Step:
+            name = list(_types(Step))[int(index)]
+        key = _dotted(key, name or f"[{index}]")
+        value = value[int(index) if index else name]
+        if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+            config = type_.__struct_config__
+            if name == config.tag_field:
+                _refuse(key, _shown(value), _listed([config.tag]))
+            type_ = _types(type_)[name]
+        else:
+            type_ = get_args(type_)[0]
+    type_ = _inner(type_)
+    if isinstance(cause, _Invalid):
+        raise _Invalid(_dotted(key, cause.key), cause.problem)
+    if isinstance(value, Mapping) and get_origin(type_) is dict:
+        for name, item in value.items():
+            if not isinstance(name, str):
+                _refuse(key, f"the key {_shown(name)}", "keys that are strings")
+            _convert(get_args(type_)[1], item, _dotted(key, _key(name)))
+    if isinstance(value, Mapping) and isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        for name in value:
+            if name not in _types(type_) and name != type_.__struct_config__.tag_field:
+                _refuse(_dotted(key, str(name)), "an unknown key", f"only {', '.join(_types(type_))}")
+        for field in fields(type_):
+            if field.required and field.name not in value:
+                _refuse(_dotted(key, field.name), "nothing", f"{_allowed(field.type)}, and it is required")
+    _refuse(key, _shown(value), _allowed(type_))
+
+
+def _refuse_floats(value: object, key: str) -> None:
+    """Refuse binary floats wherever they stand: msgspec would read one as a Decimal."""
+    match value:
+        case float():
+            _refuse(key, _shown(value), "an int, a Decimal or a string where a number is wanted")
+        case dict():
+            for name, item in value.items():
+                _refuse_floats(item, _dotted(key, str(name)))
+        case list() | tuple():
+            for index, item in enumerate(value):
+                _refuse_floats(item, f"{key}[{index}]")
+
+
+class _Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Data whose fields are converted and checked however it is built."""
+
+    def __post_init__(self) -> None:
+        for name, type_ in _types(type(self)).items():
+            value = getattr(self, name)
+            _refuse_floats(value, name)
+            value = _convert(type_, value, name)
+            if isinstance(value, Decimal):
+                try:
+                    _number(value)
+                except _Invalid:
+                    _refuse(name, _shown(value), _allowed(type_))
+            if isinstance(value, str):
+                if not value and name != "title":
+                    _refuse(name, "an empty string", "a string of at least one character")
+                if any("\ud800" <= character <= "\udfff" for character in value):
+                    _refuse(name, _shown(value), "text without lone surrogates")
+            force_setattr(self, name, value)
+
+
+class Measure(_Checked, frozen=True):
+    """One measured column and its weight in the score.
+
+    Parameters
+    ----------
+    column : str
+        Name of the column.
+    weight : Fraction
+        Weight of its standard score; an int, a Decimal or a string such as ``"1/3"`` is converted.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> Measure("orders", "1/3")
+    Measure(column='orders', weight=Fraction(1, 3))
+    """
+
+    column: str
+    weight: Fraction = Fraction(1)
+
+
+class StandardScore(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="standard-score"):
+    """The rule that scores a row by how many standard deviations its measures lie from their means.
+
+    score = Σ wᵢ·(zᵢ·scale + centre) / Σ wᵢ, with zᵢ = (xᵢ - meanᵢ) / SDᵢ.
+
+    Parameters
+    ----------
+    measures : tuple of Measure
+        The measured columns, each named once; their weights must not sum to zero.
+    scale : Fraction
+        Points per standard deviation; not zero.
+    centre : Fraction
+        The score of a row that lies on every mean.
+    ddof : {0, 1}
+        The variance divides by the number of rows less this.
+    constant : {"centre", "null", "error"}
+        What a measure whose SD is 0 does: it adds the centre, makes every score null, or raises DataError.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> rule = StandardScore(measures=[Measure("orders"), Measure("cds", 2)], scale=10)
+    >>> rule.scale, rule.centre, rule.ddof
+    (Fraction(10, 1), Fraction(50, 1), 0)
+    """
+
+    measures: tuple[Measure, ...]
+    scale: Fraction = Fraction(1)
+    centre: Fraction = Fraction(50)
+    ddof: Literal[0, 1] = 0
+    constant: Literal["centre", "null", "error"] = "centre"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.measures:
+            _refuse("measures", "an empty array", "at least one measure, { column, weight }")
+        seen: set[str] = set()
+        for index, measure in enumerate(self.measures):
+            if measure.column in seen:
+                _refuse(f"measures[{index}].column", f"{_shown(measure.column)} again", "each column once")
+            seen.add(measure.column)
+        total = sum(measure.weight for measure in self.measures)
+        if abs(total) * _LIMIT < 1:
+            _refuse("measures", f"weights that sum to {_shown(Fraction(total))}", "weights whose sum is not zero")
+        if not self.scale:
+            _refuse("scale", "0", "any number but 0")
+
+
+class Step(_Checked, frozen=True, array_like=True):
+    """One step of a rate table; in TOML ``[threshold, rate]`` or ``[threshold, rate, standing]``.
+
+    Parameters
+    ----------
+    threshold : Decimal
+        The lowest score on the step.
+    rate : Decimal
+        The rate of the step, in the unit of its table.
+    standing : {"stated", "public", "reconstructed"}, optional
+        Where the rate comes from.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> Step(49, "9.8", "stated")
+    Step(threshold=Decimal('49'), rate=Decimal('9.8'), standing='stated')
+    """
+
+    threshold: Decimal
+    rate: Decimal
+    standing: Standing | None = None
+
+
+class RateTable(_Checked, frozen=True, kw_only=True, dict=True):
+    """The rate of every score: a row is on the highest step whose threshold its score reaches.
+
+    Parameters
+    ----------
+    steps : tuple of Step
+        1 to 65,535 steps; their thresholds ascend, no two of them equal as float64.
+    unit : {"percent", "share"}
+        Whether the rates are written as 9.8 or as 0.098.
+    below : {"first", "zero"}
+        A score below the first threshold gets the first step, or no step and the rate 0.
+    outside : {"error", "allow"}
+        Whether rates below 0 or above 100 percent are refused.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> table = RateTable(steps=[(0, "0.1"), (49, "9.8"), (50, 10)])
+    >>> table.shares
+    (Fraction(1, 1000), Fraction(49, 500), Fraction(1, 10))
+    """
+
+    unit: Literal["percent", "share"] = "percent"
+    below: Literal["first", "zero"] = "first"
+    outside: Literal["error", "allow"] = "error"
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= len(self.steps) <= _MOST_STEPS:
+            _refuse("steps", f"{len(self.steps):,} steps", f"1 to {_MOST_STEPS:,} steps")
+        for index, (low, high) in enumerate(pairwise(step.threshold for step in self.steps), start=1):
+            # Two thresholds that are one float64 would leave no float64 score on the step between them.
+            if high <= low or float(high) == float(low):
+                _refuse(
+                    f"steps[{index}]",
+                    f"the threshold {high} after {low}",
+                    "thresholds that ascend without repeats (compared as float64)",
+                )
+        if self.outside == "error":
+            for index, share in enumerate(self.shares):
+                if not 0 <= share <= 1:
+                    most = 100 if self.unit == "percent" else 1
+                    rate = self.steps[index].rate
+                    _refuse(f"steps[{index}]", f"the rate {rate}", f'0 to {most}, or any rate with outside = "allow"')
+
+    @cached_property
+    def thresholds(self) -> tuple[Fraction, ...]:
+        """The thresholds, lowest first."""
+        return tuple(Fraction(step.threshold) for step in self.steps)
+
+    @cached_property
+    def shares(self) -> tuple[Fraction, ...]:
+        """The rates as exact shares, lowest step first: 9.8 percent is 49/500."""
+        unit = 100 if self.unit == "percent" else 1
+        return tuple(Fraction(step.rate) / unit for step in self.steps)
+
+
+class Reward(_Checked, frozen=True, kw_only=True):
+    """How a rate becomes whole points.
+
+    Parameters
+    ----------
+    base : str
+        Name of the column that the rate is a share of.
+    rounding : {"floor", "half_up", "ceil"}
+        How base x rate is made whole; half_up is floor(x + 1/2), for negative x too.
+    cap : int, optional
+        The most points a row is paid, applied after rounding.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> Reward(base="cents", cap=5000)
+    Reward(base='cents', rounding='floor', cap=5000)
+    """
+
+    base: str
+    rounding: Literal["floor", "half_up", "ceil"] = "floor"
+    cap: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cap is not None and not 0 <= self.cap <= _MOST_POINTS:
+            _refuse("cap", _shown(self.cap), f"a whole number from 0 to {_MOST_POINTS}")
+
+
+class Program(_Checked, frozen=True, kw_only=True, dict=True):
+    """The rules of one payout.
+
+    Parameters
+    ----------
+    name : str
+        Short name.
+    title : str
+        What it is, in words.
+    effective_from, effective_until : datetime.date, optional
+        First and last day on which the program holds.
+    rule : StandardScore
+        How rows are scored.
+    rates : RateTable
+        Which rate a score reaches.
+    reward : Reward, optional
+        How the rate becomes points; without it only score, step and rate can be asked for.
+    standing : dict of str to {"stated", "public", "reconstructed"}
+        Where the facts of the rules come from, by dotted key: ``{"rule.ddof": "reconstructed"}``.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed; the text names its key, what was found and what is allowed.
+
+    Examples
+    --------
+    >>> program = Program(
+    ...     name="cdnow-loyalty",
+    ...     rule=StandardScore(measures=[Measure("orders"), Measure("cds")]),
+    ...     rates=RateTable(steps=[(0, "0.1"), (50, 10), (100, 45)]),
+    ...     reward=Reward(base="cents"),
+    ... )
+    >>> program.columns
+    ('orders', 'cds', 'cents')
+    >>> Program.parse(program.to_toml()) == program
+    True
+    """
+
+    name: str
+    title: str = ""
+    effective_from: datetime.date | None = None
+    effective_until: datetime.date | None = None
+    rule: StandardScore
+    rates: RateTable
+    reward: Reward | None = None
+    standing: dict[str, Standing] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        first, last = self.effective_from, self.effective_until
+        if first and last and last < first:
+            _refuse("effective_until", last, f"a date from {first} (effective_from) on")
+        known = ["effective_from", "effective_until", "rule.kind"]
+        for table in ("rule", "rates", "reward"):
+            struct: msgspec.Struct | None = getattr(self, table)
+            if struct is not None:
+                known += [f"{table}.{name}" for name in _types(type(struct))]
+        for key in self.standing:
+            if key not in known:
+                _refuse(_dotted("standing", _key(key)), "an unknown key", f"keys of this program: {', '.join(known)}")
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns the program reads: its measures in order, then the base of its reward; each once."""
+        base = () if self.reward is None else (self.reward.base,)
+        return tuple(dict.fromkeys([*(measure.column for measure in self.rule.measures), *base]))
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Names of the built-in programs.
+
+        Returns
+        -------
+        tuple of str
+            The names, sorted.
+
+        Examples
+        --------
+        >>> "hapitas-friend" in Program.names()
+        True
+        """
+        files = (resources.files("hensa") / "programs").iterdir()
+        return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
+        """Read a built-in program or a program file.
+
+        Parameters
+        ----------
+        name_or_path : str or os.PathLike
+            A path object, or a string that ends in ``.toml`` or contains a path separator, is a file (UTF-8);
+            any other string is the name of a built-in program.
+
+        Returns
+        -------
+        Program
+
+        Raises
+        ------
+        ProgramError
+            If there is no such program, the file cannot be read, or what it says is not allowed.
+
+        Examples
+        --------
+        >>> program = Program.load("hapitas-friend")
+        >>> program.columns
+        ('new_referrals', 'ad_users', 'friend_points')
+        >>> len(program.rates.steps)
+        101
+        """
+        name = os.fspath(name_or_path)
+        separators = [separator for separator in (os.sep, os.altsep) if separator]
+        is_file = not isinstance(name_or_path, str) or name.endswith(".toml") or any(s in name for s in separators)
+        if not is_file and name not in (names := cls.names()):
+            near = difflib.get_close_matches(name, names, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            allowed = f"{', '.join(names)}, or the path of a TOML file"
+            raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")
+        file = Path(name) if is_file else resources.files("hensa") / "programs" / f"{name}.toml"
+        try:
+            data = file.read_bytes()
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise ProgramError(f"{name}: found no readable file ({reason}); allowed: a TOML file") from None
+        try:
+            return cls.parse(data.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            byte = f"the byte 0x{data[error.start]:02x} at line {line}"
+            raise ProgramError(f"{name}: found {byte}, which is not UTF-8; allowed: TOML in UTF-8") from None
+        except ProgramError as error:
+            raise ProgramError(f"{name}: {error}") from None
+
+    @classmethod
+    def parse(cls, toml_text: str) -> Self:
+        """Read a program from TOML text.
+
+        Parameters
+        ----------
+        toml_text : str
+            The text; its decimals are read exactly, and where a fraction is needed a string such as ``"1/3"`` will do.
+
+        Returns
+        -------
+        Program
+
+        Raises
+        ------
+        ProgramError
+            If the text is not TOML or what it says is not allowed.
+
+        Examples
+        --------
+        >>> text = Program.load("hapitas-friend").to_toml()
+        >>> Program.parse(text.replace("ddof = 0", "ddof = 2"))
+        Traceback (most recent call last):
+        ...
+        hensa.errors.ProgramError: rule.ddof: found 2; allowed: 0 or 1
+        """
+        try:
+            document = tomllib.loads(toml_text, parse_float=_toml_decimal)
+        except ValueError as error:
+            end = f"at the end, line {toml_text.count(chr(10)) + 1}"
+            reason = str(error).replace("at end of document", end)
+            raise ProgramError(f"found text that is not TOML: {reason}; allowed: TOML 1.0") from None
+        except RecursionError:
+            raise ProgramError("found TOML that is nested too deeply; allowed: the tables of a program") from None
+        try:
+            if isinstance(rule := document.get("rule"), dict) and "kind" not in rule:
+                _refuse("rule.kind", "nothing", f"{_listed([StandardScore.__struct_config__.tag])}, and it is required")
+            program: Self = _convert(cls, document, "")
+        except _Invalid as error:
+            raise ProgramError(str(error)) from None
+        return program
+
+    def to_toml(self) -> str:
+        """Write the program as TOML.
+
+        Returns
+        -------
+        str
+            Text that `parse` reads as an equal program.
+
+        Examples
+        --------
+        >>> print(Program.load("hapitas-friend").to_toml()[:23])
+        name = "hapitas-friend"
+        """
+        lines, tables = [], []
+        for name in _types(Program):
+            match value := getattr(self, name):
+                case None | "":
+                    pass
+                case dict():
+                    if value:
+                        tables += ["", f"[{name}]", *(f"{_quoted(k)} = {_toml(v)}" for k, v in value.items())]
+                case msgspec.Struct():
+                    tables += ["", f"[{name}]", *_pairs(value)]
+                case _:
+                    lines.append(f"{name} = {_toml(value)}")
+        return "\n".join([*lines, *tables, ""])
+
+
+def _toml_decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"the number {_shown(text)} is out of range") from None
+
+
+def _quoted(text: str) -> str:
+    # The escapes of JSON are TOML's; TOML also wants DEL escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+
+
+def _pairs(struct: msgspec.Struct) -> list[str]:
+    config = struct.__struct_config__
+    kind = [f"{config.tag_field} = {_toml(config.tag)}"] if config.tag_field else []
+    values = ((name, getattr(struct, name)) for name in _types(type(struct)))
+    return kind + [f"{name} = {_toml(value)}" for name, value in values if value is not None]
+
+
+def _toml(value: object) -> str:
+    """A value in TOML; integers beyond 64 bits, which not every reader takes, are written as decimals."""
+    match value:
+        case str():
+            return _quoted(value)
+        case int():
+            return str(value)
+        case datetime.date():
+            return value.isoformat()
+        case Decimal():
+            text = format(value, "f")
+            return f"{text}.0" if "." not in text and abs(value) > _MOST_POINTS else text
+        case Fraction(numerator=numerator, denominator=1):
+            return _toml(Decimal(numerator))
+        case Fraction(numerator=numerator, denominator=denominator):
+            # A finite decimal has a denominator that divides a power of ten; 2**k needs the k-th.
+            places = denominator.bit_length()
+            digits, rest = divmod(numerator * 10**places, denominator)
+            return f'"{value}"' if rest else f"{Decimal(f'{digits}E-{places}'):f}".rstrip("0")
+        case Step():
+            return f"[{', '.join(_toml(v) for v in (value.threshold, value.rate, value.standing) if v is not None)}]"
+        case Measure():
+            return f"{{ {', '.join(_pairs(value))} }}"
+        case tuple():
+            return "\n".join(["[", *(f"  {_toml(item)}," for item in value), "]"])
+    raise TypeError(type(value))

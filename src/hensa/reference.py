@@ -1,0 +1,567 @@
+"""The whole pipeline in obvious Python: the specification that the compiled kernels are held to.
+
+Only the standard library, only integers and fractions where a result must be exact. Rows are plain
+Python values (int, bool, float, Decimal, None); results are plain lists.
+
+A score is a float64 that a fixed sequence of operations gives, so that every engine can give the same
+bits. That sequence also yields a bound on its own error. A row whose score is closer to a threshold than
+the bound is decided by exact arithmetic, so the step is always the one of infinite precision.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor, inf, isfinite, isqrt, lcm, nan, nextafter
+from typing import Any, Protocol
+
+from hensa.errors import DataError, ProgramError
+from hensa.program import Program, Reward
+
+__all__ = ["Moments", "Population", "exact_steps", "population", "score"]
+
+
+class _Tabular(Protocol):
+    @property
+    def schema(self) -> Any: ...
+
+    def to_pydict(self) -> dict[str, list[Any]]: ...
+
+
+Rows = Mapping[str, Sequence[Any]] | _Tabular
+Key = tuple[Any, ...]
+Cells = tuple[int | float, ...]
+_ULP = 2.0**-53
+_INT64 = range(-(2**63), 2**63)
+_RESULTS = ("score", "step", "rate", "reward")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sums of square roots
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class _RootSum:
+    """An exact real number: a rational plus rational multiples of square roots of rationals.
+
+    With every denominator cleared it is (r + sum_i a_i*sqrt(n_i)) / d for integers r, a_i != 0, n_i > 0, d > 0. The
+    numerator is compared with zero by ever narrower integer intervals until its sign is plain. A numerator that is zero
+    is known as soon as the interval is narrower than any other could be:
+
+    A numerator that is not zero is at least 1 / M^(2^m - 1) in size, with m roots and M >= |r| + sum_i |a_i|*sqrt(n_i).
+    Proof: it lies in K = Q(sqrt(n_1), ..., sqrt(n_m)), a Galois field. An automorphism of K only changes the signs of
+    some roots, so there are at most 2^m of them, and each maps the numerator to a number that is not zero and at most M
+    in size. Every automorphism leaves the product of these numbers alone, so it is rational; it is an algebraic
+    integer, so it is an integer; it is not zero, so its size is at least 1. All its factors but the numerator itself
+    are at most M.
+    """
+
+    def __init__(self, rational: Fraction, roots: Iterable[tuple[Fraction, Fraction]] = ()) -> None:
+        factors: dict[Fraction, Fraction] = {}
+        for factor, radicand in roots:
+            factors[radicand] = factors.get(radicand, Fraction()) + factor
+        # f * sqrt(p/q) = f/q * sqrt(p*q)
+        terms = [(f / x.denominator, x.numerator * x.denominator) for x, f in factors.items() if f]
+        self.d = lcm(rational.denominator, *(f.denominator for f, _ in terms))
+        self.r = int(rational * self.d)
+        self.terms = [(int(f * self.d), n) for f, n in terms]
+
+    def compare(self, x: Fraction) -> int:
+        """-1, 0 or 1: the number is less than, equal to or greater than `x`."""
+        p, q = x.numerator, x.denominator
+        r, terms = self.r * q - p * self.d, [(a * q, n) for a, n in self.terms]
+        largest = abs(r) + sum(isqrt(a * a * n) + 1 for a, n in terms)
+        enough = largest.bit_length() * (2 ** len(terms) - 1) + len(terms).bit_length()
+        bits = 64
+        low, high = _interval(r, terms, bits)
+        while low <= 0 <= high and bits < enough:
+            bits *= 2
+            low, high = _interval(r, terms, bits)
+        return 1 if low > 0 else -1 if high < 0 else 0
+
+    def nearest(self) -> float:
+        """The float64 nearest to the number, ties to even."""
+        bits = 64
+        while True:
+            low, high = (_nearest(Fraction(end, self.d << bits)) for end in _interval(self.r, self.terms, bits))
+            if low == high:
+                return low + 0.0  # never -0.0
+            if nextafter(low, inf) == high:
+                half = (Fraction(low) + Fraction(high)) / 2
+                side = self.compare(half)
+                return low if side < 0 else high if side > 0 else _nearest(half)
+            bits *= 2
+
+
+def _interval(r: int, terms: list[tuple[int, int]], bits: int) -> tuple[int, int]:
+    """Integers around 2^bits * (r + sum a*sqrt(n)), one apart for each term."""
+    low = high = r << bits
+    for a, n in terms:
+        root = isqrt(a * a * n << 2 * bits)
+        low, high = (low + root, high + root + 1) if a > 0 else (low - root - 1, high - root)
+    return low, high
+
+
+def _nearest(x: Fraction) -> float:
+    try:
+        return float(x)
+    except OverflowError:
+        return inf if x > 0 else -inf
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pass 1: the population
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Exact count, sum and sum of squares of one measure, and what follows from them.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> m = Moments(count=4, sum=Fraction(6), sum_of_squares=Fraction(14), ddof=0)  # of 0, 1, 2, 3
+    >>> m.mean, m.variance, m.sd
+    (Fraction(3, 2), Fraction(5, 4), 1.118033988749895)
+    """
+
+    count: int
+    sum: Fraction
+    sum_of_squares: Fraction
+    ddof: int
+
+    @property
+    def mean(self) -> Fraction | None:
+        """Exact mean; None when there are no rows."""
+        return self.sum / self.count if self.count else None
+
+    @property
+    def variance(self) -> Fraction | None:
+        """Exact variance with divisor count - ddof; None when that is not positive."""
+        if self.count <= self.ddof:
+            return None
+        return (self.count * self.sum_of_squares - self.sum**2) / (self.count * (self.count - self.ddof))
+
+    @property
+    def sd(self) -> float:
+        """The float64 nearest to the square root of the exact variance; nan when that is undefined."""
+        return nan if self.variance is None else _RootSum(Fraction(), [(Fraction(1), self.variance)]).nearest()
+
+    def __add__(self, other: "Moments") -> "Moments":
+        if not isinstance(other, Moments):
+            return NotImplemented
+        if self.ddof != other.ddof:
+            raise DataError(f"Moments with ddof {self.ddof} and {other.ddof} cannot be merged; they must be the same.")
+        return Moments(
+            self.count + other.count, self.sum + other.sum, self.sum_of_squares + other.sum_of_squares, self.ddof
+        )
+
+
+@dataclass(frozen=True)
+class Population:
+    """Moments of every measure over the rows that count, and how many rows had a null and do not.
+
+    ``cohorts`` maps the values of the ``by`` columns to the population of the rows that have them.
+    """
+
+    count: int
+    nulls: int
+    measures: Mapping[str, Moments]
+    cohorts: Mapping[Key, "Population"] = field(default_factory=dict)
+    by: tuple[str, ...] = ()
+
+    def __getitem__(self, column: str) -> Moments:
+        return self.measures[column]
+
+    def __add__(self, other: "Population") -> "Population":
+        if not isinstance(other, Population):
+            return NotImplemented
+        if list(self.measures) != list(other.measures) or self.by != other.by:
+            raise DataError("Populations of different measures or cohort columns cannot be merged.")
+        cohorts = dict(self.cohorts)
+        for key, cohort in other.cohorts.items():
+            cohorts[key] = cohorts[key] + cohort if key in cohorts else cohort
+        measures = {column: self[column] + other[column] for column in self.measures}
+        return Population(self.count + other.count, self.nulls + other.nulls, measures, cohorts, self.by)
+
+
+def population(rows: Rows, program: Program, by: str | Sequence[str] | None = None) -> Population:
+    """Exact moments of the program's measures over the rows in which no column that the program reads is null.
+
+    Parameters
+    ----------
+    rows : mapping of column names to sequences of Python values, or anything with ``to_pydict()``
+    program : Program
+    by : column name or names, optional
+        Cohort columns; the result then also holds a population per distinct tuple of their values.
+
+    Returns
+    -------
+    Population
+
+    Raises
+    ------
+    DataError
+        A column is missing or repeated, a measure is not numeric, NaN or infinite, or a cohort column is null.
+
+    Examples
+    --------
+    >>> import hensa
+    >>> program = hensa.Program.load("hapitas-friend")
+    >>> pop = population({"new_referrals": [1, 3, None], "ad_users": [5, 5, 5]}, program)
+    >>> pop.count, pop.nulls, pop["new_referrals"].mean, pop["new_referrals"].sd
+    (2, 1, Fraction(2, 1), 1.0)
+    """
+    return _population(_Input(rows, program, by))
+
+
+def _population(given: "_Input") -> Population:
+    cohorts = {}
+    if given.by:
+        members: dict[Key, list[int]] = {}
+        for row, key in enumerate(given.keys):
+            members.setdefault(key, []).append(row)
+        cohorts = {key: _population_of(given, chosen) for key, chosen in members.items()}
+    whole = _population_of(given, range(given.length))
+    return Population(whole.count, whole.nulls, whole.measures, cohorts, given.by)
+
+
+def _population_of(given: "_Input", chosen: Sequence[int]) -> Population:
+    counted = [row for row in chosen if given.counts[row]]
+    measures = {}
+    for column in given.measures:
+        exact = [given.exact(column.cells[row]) for row in counted]
+        total, squares = Fraction(sum(exact)), Fraction(sum(x * x for x in exact))
+        ddof = given.program.rule.ddof
+        measures[column.name] = Moments(len(counted), total * column.unit, squares * column.unit**2, ddof)
+    return Population(len(counted), len(chosen) - len(counted), measures)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows in
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The cells of one measure: floats with unit 1, or integers (of decimals the digits) times a power of ten."""
+
+    name: str
+    cells: list[Any]
+    unit: Fraction
+    is_float: bool
+
+
+class _Input:
+    """The rows, checked: every measure, which rows count, and every row's cohort."""
+
+    def __init__(self, rows: Rows, program: Program, by: str | Sequence[str] | None) -> None:
+        self.program = program
+        self.table = _table(rows)
+        self.length = len(next(iter(self.table.values()), ()))
+        self.by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+        for name in (*(measure.column for measure in program.rule.measures), *self.by):
+            self.need(name)
+        self.measures = [_measure(m.column, self.table[m.column]) for m in program.rule.measures]
+        read = [self.table[name] for name in program.columns if name in self.table]
+        self.counts = [None not in cells for cells in zip(*read, strict=True)]
+        for name in self.by:
+            if None in self.table[name]:
+                row = self.table[name].index(None)
+                raise DataError(f"Cohort column {name!r} is null in row {row}; every row needs a cohort.")
+        self.keys: list[Key] = list(zip(*(self.table[name] for name in self.by), strict=True)) or [()] * self.length
+
+    def need(self, name: str) -> None:
+        if name not in self.table:
+            raise DataError(f"Column {name!r} is missing; the columns are {', '.join(self.table) or 'none'}.")
+
+    @staticmethod
+    def exact(cell: int | float) -> int | Fraction:
+        return Fraction(cell) if isinstance(cell, float) else cell
+
+
+def _table(rows: Rows) -> dict[str, list[Any]]:
+    if isinstance(rows, Mapping):
+        table = {name: list(cells) for name, cells in rows.items()}
+    else:
+        names = list(rows.schema.names)
+        for name in names:
+            if names.count(name) > 1:
+                raise DataError(f"Column {name!r} is there {names.count(name)} times; names must be unique.")
+        table = rows.to_pydict()
+    lengths = {name: len(cells) for name, cells in table.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"The columns differ in length: {lengths}.")
+    return table
+
+
+def _measure(name: str, cells: list[Any]) -> _Column:
+    for row, cell in enumerate(cells):
+        if not isinstance(cell, int | float | Decimal | None):
+            found = type(cell).__name__
+            raise DataError(f"Column {name!r} holds a {found} in row {row}; a measure is an integer, decimal or float.")
+        if not _is_finite(cell):
+            raise DataError(f"Column {name!r} is {cell} in row {row}; a measure must be finite.")
+    kinds = {type(cell) for cell in cells}
+    if float in kinds:
+        return _Column(name, [None if cell is None else float(cell) for cell in cells], Fraction(1), True)
+    exponents = [int(cell.as_tuple().exponent) for cell in cells if isinstance(cell, Decimal)]
+    unit = Fraction(10) ** min(exponents, default=0)  # the cells of an Arrow decimal column share one exponent
+    return _Column(name, [None if cell is None else int(Fraction(cell) / unit) for cell in cells], unit, False)
+
+
+def _bases(name: str, cells: list[Any]) -> list[Any]:
+    for row, cell in enumerate(cells):
+        if not isinstance(cell, int | Decimal | None) or not _is_finite(cell):
+            raise DataError(f"Column {name!r} holds {cell!r} in row {row}; a reward base is an integer or a decimal.")
+    return cells
+
+
+def _is_finite(cell: int | float | Decimal | None) -> bool:
+    return cell.is_finite() if isinstance(cell, Decimal) else not isinstance(cell, float) or isfinite(cell)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pass 2: scores
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class _Term:
+    """What one measure adds to the score: its constants in float64, each rounded once, and exactly."""
+
+    def __init__(self, column: _Column, moments: Moments, scale: Fraction, share: Fraction) -> None:
+        assert moments.mean is not None
+        assert moments.variance is not None
+        self.mean = moments.mean / column.unit
+        self.variance = moments.variance / column.unit**2
+        self.factor = scale * share
+        self.k: int | float = _nearest(self.mean) if column.is_float else floor(self.mean)
+        self.f = _nearest(self.mean - Fraction(self.k))
+        self.c = self.over_sd(self.factor)
+        self.g = self.over_sd(scale)
+
+    def over_sd(self, factor: Fraction) -> float:
+        return _RootSum(Fraction(), [(factor, 1 / self.variance)]).nearest() if self.variance else 0.0
+
+    def deviation(self, x: int | float) -> float:
+        return float(x - self.k) - self.f
+
+    def exact(self, x: int | float) -> tuple[Fraction, Fraction]:
+        """The factor and the radicand of what `x` adds to the score."""
+        return self.factor * (Fraction(x) - self.mean), 1 / self.variance
+
+
+class _Scorer:
+    """Scores the rows of one population under one program."""
+
+    def __init__(self, given: _Input, pop: Population) -> None:
+        rule, rates = given.program.rule, given.program.rates
+        total = sum((measure.weight for measure in rule.measures), Fraction())
+        self.terms = [
+            _Term(column, _moments(pop, column.name, rule.ddof), rule.scale, measure.weight / total)
+            for column, measure in zip(given.measures, rule.measures, strict=True)
+        ]
+        for column, term in zip(given.measures, self.terms, strict=True):
+            if not term.variance and rule.constant == "error":
+                raise DataError(f'Column {column.name!r} is constant, and the program has constant = "error".')
+        self.is_null = rule.constant == "null" and not all(term.variance for term in self.terms)
+        self.centre = rule.centre
+        self.below = rates.below
+        self.thresholds = rates.thresholds
+        self.float_thresholds = [_nearest(threshold) for threshold in rates.thresholds]
+        self.known: dict[Cells, tuple[float, int]] = {}
+
+    def place(self, cells: Cells) -> tuple[float, int]:
+        """The score of a row, and how many thresholds it reaches; equal rows are decided once."""
+        if cells not in self.known:
+            s, error = self.approximate(cells)
+            reached = bisect_right(self.float_thresholds, s)
+            near = self.float_thresholds[max(reached - 1, 0) : reached + 1]
+            decided = all(abs(s - threshold) > error for threshold in near)  # never so when s is nan
+            self.known[cells] = (s, reached) if decided else self.exact_place(cells)
+        return self.known[cells]
+
+    def approximate(self, cells: Cells) -> tuple[float, float]:
+        """The score in a fixed sequence of float64 operations, and a bound on its distance from the exact score."""
+        s, m, e0 = _nearest(self.centre), 0.0, 0.0
+        for x, term in zip(cells, self.terms, strict=True):
+            t = term.deviation(x) * term.c
+            s += t
+            m += abs(t)
+            e0 += abs(term.c)
+        return s, ((len(self.terms) + 10) * _ULP) * (m + abs(s)) + e0 * _ULP
+
+    def exact(self, cells: Cells) -> _RootSum:
+        pairs = zip(cells, self.terms, strict=True)
+        return _RootSum(self.centre, [term.exact(x) for x, term in pairs if term.variance])
+
+    def exact_reached(self, cells: Cells) -> int:
+        """How many thresholds the exact score reaches; no float takes part."""
+        exact = self.exact(cells)
+        return bisect_left(self.thresholds, True, key=lambda threshold: exact.compare(threshold) < 0)
+
+    def exact_place(self, cells: Cells) -> tuple[float, int]:
+        """The exact step, and the nearest float64 score that bisects the float64 thresholds to it.
+
+        Rounding is monotone, so a score that reaches a threshold still does when both are rounded. One that does not
+        reach it may round onto it, and is then put just below.
+        """
+        reached = self.exact_reached(cells)
+        s = self.exact(cells).nearest()
+        if reached < len(self.thresholds) and s >= self.float_thresholds[reached]:
+            s = nextafter(self.float_thresholds[reached], -inf)
+        return s, reached
+
+    def step(self, reached: int) -> int | None:
+        return reached - 1 if reached else 0 if self.below == "first" else None
+
+    def measure_score(self, index: int, cells: Cells) -> float:
+        """The standard score of one measure, in float64."""
+        term = self.terms[index]
+        return _nearest(self.centre) + term.deviation(cells[index]) * term.g
+
+
+def _moments(pop: Population, column: str, ddof: int) -> Moments:
+    if column not in pop.measures:
+        raise DataError(f"The population has no measure {column!r}; it has {', '.join(pop.measures)}.")
+    moments = pop[column]
+    if moments.count <= ddof:
+        raise DataError(f"A population of {moments.count} rows has no SD with ddof {ddof}; more rows are needed.")
+    return Moments(moments.count, moments.sum, moments.sum_of_squares, ddof)
+
+
+def score(
+    rows: Rows,
+    program: Program,
+    population: Population | None = None,
+    by: str | Sequence[str] | None = None,
+    columns: Sequence[str] = ("score", "rate", "reward"),
+) -> dict[str, list[Any]]:
+    """Score, step, rate and reward of every row.
+
+    Parameters
+    ----------
+    rows : mapping of column names to sequences of Python values, or anything with ``to_pydict()``
+    program : Program
+    population : Population, optional
+        What to score against; the population of the rows themselves unless given.
+    by : column name or names, optional
+        Cohort columns; every row is then scored against the population of its cohort.
+    columns : sequence of str
+        Of ``score``, ``step`` (0 is the lowest), ``rate`` (a share), ``reward`` (whole points) and ``<measure>_score``.
+
+    Returns
+    -------
+    dict of lists
+        The rows' own columns, then `columns` in the order asked. A row with a null in a column that the program reads
+        has null results.
+
+    Raises
+    ------
+    DataError
+        As for `population`; also for a result that the rows already have a column for, a population without an SD or
+        without the cohort of a row, a constant measure where the program refuses it, or a reward beyond int64.
+    ProgramError
+        A reward is asked of a program without one.
+
+    Examples
+    --------
+    >>> import hensa
+    >>> program = hensa.Program.load("hapitas-friend")
+    >>> rows = {"new_referrals": [10, 10, 40], "ad_users": [1, 1, 1], "friend_points": [1000, None, 1000]}
+    >>> hensa.reference.score(rows, program, columns=["score", "step", "reward"])["reward"]
+    [98, None, 100]
+    """
+    given = _Input(rows, program, by)
+    measures = {f"{measure.name}_score": index for index, measure in enumerate(given.measures)}
+    for name in columns:
+        if name not in (*_RESULTS, *measures):
+            raise DataError(f"Result {name!r} is not known; the results are {', '.join((*_RESULTS, *measures))}.")
+        if name in given.table:
+            raise DataError(f"Column {name!r} is in the rows already; rename it or do not ask for it.")
+    bases: list[Any] = []
+    if "reward" in columns:
+        if program.reward is None:
+            raise ProgramError("The program has no [reward], so it pays none; leave 'reward' out of the columns.")
+        given.need(program.reward.base)
+        bases = _bases(program.reward.base, given.table[program.reward.base])
+    results: dict[str, list[Any]] = {name: [None] * given.length for name in columns}
+    for row, scorer, cells in _scored(given, population):
+        s, reached = scorer.place(cells)
+        step = scorer.step(reached)
+        share = Fraction() if step is None else program.rates.shares[step]
+        for name, result in results.items():
+            if name == "score":
+                result[row] = s
+            elif name == "step":
+                result[row] = step
+            elif name == "rate":
+                result[row] = float(share)
+            elif name == "reward":
+                result[row] = _points(program.reward, bases[row], share, row)
+            else:
+                result[row] = scorer.measure_score(measures[name], cells)
+    return given.table | results
+
+
+def exact_steps(
+    rows: Rows, program: Program, population: Population | None = None, by: str | Sequence[str] | None = None
+) -> list[int | None]:
+    """The step of every row by exact arithmetic alone: what `score` must give for ``step``, without any float.
+
+    Parameters
+    ----------
+    rows, program, population, by
+        As for `score`.
+
+    Returns
+    -------
+    list of int or None
+
+    Raises
+    ------
+    DataError
+        As for `score`.
+
+    Examples
+    --------
+    >>> import hensa
+    >>> program = hensa.Program.load("hapitas-friend")
+    >>> exact_steps({"new_referrals": [10] * 99 + [5000], "ad_users": [1] * 100}, program)[-2:]
+    [49, 54]
+    """
+    given = _Input(rows, program, by)
+    steps: list[int | None] = [None] * given.length
+    for row, scorer, cells in _scored(given, population):
+        steps[row] = scorer.step(scorer.exact_reached(cells))
+    return steps
+
+
+def _scored(given: _Input, pop: Population | None) -> Iterator[tuple[int, _Scorer, Cells]]:
+    """The rows that have a score: row index, scorer of its cohort, measures."""
+    pop = _population(given) if pop is None else pop
+    scorers: dict[Key, _Scorer] = {}
+    for row, key in enumerate(given.keys):
+        if not given.counts[row]:
+            continue
+        if key not in scorers:
+            if given.by and key not in pop.cohorts:
+                raise DataError(f"The population has no cohort {key}, which row {row} is in.")
+            scorers[key] = _Scorer(given, pop.cohorts[key] if given.by else pop)
+        if not scorers[key].is_null:
+            yield row, scorers[key], tuple(column.cells[row] for column in given.measures)
+
+
+def _points(reward: Reward | None, base: int | Decimal, share: Fraction, row: int) -> int:
+    assert reward is not None
+    exact = Fraction(base) * share
+    if reward.rounding == "half_up":
+        exact += Fraction(1, 2)
+    points = ceil(exact) if reward.rounding == "ceil" else floor(exact)
+    if reward.cap is not None:
+        points = min(points, reward.cap)
+    if points not in _INT64:
+        raise DataError(f"The reward of row {row} is {points}, which does not fit in 64 bits.")
+    return points

@@ -6,6 +6,7 @@ from hensa import kernels, reference
 from hensa.errors import DataError, HensaError, ProgramError
 from hensa.population import Moments, Population, population
 from hensa.program import Measure, Program, RateTable, Reward, StandardScore, Step
+from hensa.sample import sample
 from hensa.scoring import score
 
 __version__ = version("hensa")
@@ -25,5 +26,6 @@ __all__ = [
     "kernels",
     "population",
     "reference",
+    "sample",
     "score",
 ]

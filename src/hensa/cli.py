@@ -267,7 +267,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
 def main() -> None:
     """Run the command `hensa`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that unfinished files are removed
-    app()
+    app(prog_name="hensa")
 
 
 # Arguments

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +10,9 @@ import pyarrow as pa
 
 from hensa import kernels
 from hensa.errors import DataError
+from hensa.program import Program
 
-__all__ = ["KINDS", "View", "allocate", "array_of", "base_view", "column_of", "measure_view", "null_view", "table_of"]
+__all__ = ["KINDS", "View", "Views", "allocate", "array_of", "column_of", "rows_views", "table_of"]
 
 KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "bool",
          "decimal128"]  # fmt: skip
@@ -35,8 +37,11 @@ class View(NamedTuple):
     """Whether any chunk has a validity bitmap."""
 
     def value(self, row: int) -> Fraction:
-        """One value, exactly."""
-        return Fraction(self.array[row].as_py())
+        """One value, exactly; for measures, which must be finite."""
+        value = self.array[row].as_py()
+        if isinstance(value, float) and not isfinite(value):
+            raise DataError(f"Column {self.name!r} is {value} in row {row}; measures must be finite numbers.")
+        return Fraction(value)
 
 
 def table_of(rows: Any) -> pa.Table:
@@ -76,19 +81,33 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
     return table.column(found[0])
 
 
-def measure_view(table: pa.Table, name: str) -> View:
-    """The view of a measure: integers, bool, floats or decimals."""
-    return _view(table, name, "a measure", KINDS)
+class Views(NamedTuple):
+    """The columns that a program reads of some rows."""
+
+    n_rows: int
+    measures: list[View]
+    base: View | None
+    """The base of the reward, if it is to be paid."""
+    others: list[View]
+    """Further columns, whose nulls leave a row out."""
+
+    @property
+    def all(self) -> list[View]:
+        return [*self.measures, *([self.base] if self.base else []), *self.others]
 
 
-def base_view(table: pa.Table, name: str) -> View:
-    """The view of the column that rewards are paid on: integers, bool or decimals, as points are exact."""
-    return _view(table, name, "the base of the reward", [kind for kind in KINDS if not kind.startswith("float")])
-
-
-def null_view(table: pa.Table, name: str) -> View:
-    """The view of a column of which only the nulls are read."""
-    return _view(table, name, "the base of the reward", KINDS)
+def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
+    """Views of a program's columns: measures are integers, bool, floats or decimals; the base is no float, as points
+    are exact. Unless it is to be paid on, the base may be missing, and only its nulls are read."""
+    measures = [_view(table, measure.column, "a measure", KINDS) for measure in program.rule.measures]
+    base, others = None, []
+    if program.reward is not None:
+        name = program.reward.base
+        if paid:
+            base = _view(table, name, "the base of the reward", [kind for kind in KINDS if not kind.startswith("float")])
+        elif name in table.column_names:
+            others = [_view(table, name, "the base of the reward", KINDS)]
+    return Views(table.num_rows, measures, base, others)
 
 
 def _kind(type_: pa.DataType) -> tuple[str, int]:

@@ -4,20 +4,24 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
-from math import nan
+from functools import cached_property, reduce
+from math import nan, sqrt
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from hensa import kernels
-from hensa.columns import View, measure_view, null_view, table_of
+from hensa.columns import View, Views, rows_views, table_of
 from hensa.errors import DataError
 from hensa.program import Program
 from hensa.roots import nearest_root
 from hensa.threads import share_out
 
 __all__ = ["Exact", "Method", "Moments", "Population", "Welford", "population"]
+
+_SMALLEST_VARIANCE = 2.0**-1000
+"""Underflow changes a square by 2**-1075 at most: 2**-75 of this, which the bound of 2 ulp does not notice."""
 
 Method: TypeAlias = Literal["auto", "exact", "welford"]
 
@@ -63,7 +67,8 @@ class Welford:
 
     @classmethod
     def merged(cls, parts: Iterable[tuple[int, Self]]) -> Self:
-        parts = [(count, state) for count, state in parts if count]
+        parts = list(parts)
+        parts = [(count, state) for count, state in parts if count] or parts[:1]
         units = {state.unit for _, state in parts}
         if len(units) > 1:
             raise DataError("Populations by Welford's method over decimals of different scales cannot be merged.")
@@ -119,6 +124,17 @@ class Moments:
     def sd(self) -> float:
         """The float64 nearest to the standard deviation; nan unless there are more than ddof rows."""
         return nearest_root(self.variance_exact) if self.count > self.ddof else nan
+
+    def rounded_sd(self, unit: Fraction | None) -> float:
+        """The SD by three rounded operations, as the score is defined with; 0.0 for a constant measure.
+
+        In units of a column of integers or decimals, √(fl(nΣx² - (Σx)²) / fl(n (n - ddof))); for a column of floats
+        (`unit` is None) √(fl(M2) / fl(n - ddof)).
+        """
+        m2, left = self.state.m2(self.count), self.count - self.ddof
+        if unit is None:
+            return sqrt(float(m2) / left)
+        return sqrt(float(m2 * self.count / unit**2) / float(self.count * left))
 
     def __add__(self, other: "Moments") -> "Moments":
         if not isinstance(other, Moments):
@@ -231,13 +247,19 @@ def _natural(value: object) -> int:
     return value
 
 
+def _fraction(value: object) -> Fraction:
+    if type(value) is not str:
+        raise ValueError(f"{value!r} is not a number in a string")
+    return Fraction(value)
+
+
 def _moments(count: int, values: Mapping[str, Any]) -> Moments:
     ddof = values["ddof"]
-    if ddof not in (0, 1):
+    if type(ddof) is not int or ddof not in (0, 1):
         raise ValueError(f"ddof is {ddof!r}")
     state: Exact | Welford
     if values["method"] == "exact":
-        state = Exact(Fraction(values["sum"]), Fraction(values["sum_of_squares"]))
+        state = Exact(_fraction(values["sum"]), _fraction(values["sum_of_squares"]))
         # Cauchy and Schwarz: no numbers have other sums
         if state.sum**2 > count * state.sum_of_squares:
             raise ValueError("no population has these sums")
@@ -245,7 +267,9 @@ def _moments(count: int, values: Mapping[str, Any]) -> Moments:
         mean, m2 = (tuple(float.fromhex(part) for part in values[key]) for key in ("mean", "m2"))
         if len(mean) != 2 or len(m2) != 2 or not np.isfinite([*mean, *m2]).all() or m2[0] < 0:
             raise ValueError("mean and m2 are not pairs of finite numbers")
-        state = Welford(mean, m2, Fraction(values["unit"]))
+        state = Welford(mean, m2, _fraction(values["unit"]))
+        if state.unit <= 0:
+            raise ValueError(f"unit is {values['unit']!r}")
     else:
         raise ValueError(f"method is {values['method']!r}")
     return Moments(count, state, ddof)
@@ -297,45 +321,42 @@ def population(
     """
     if method not in ("auto", "exact", "welford"):
         raise DataError(f'method is {method!r}; it must be "auto", "exact" or "welford".')
-    table = table_of(rows)
-    views = [measure_view(table, measure.column) for measure in program.rule.measures]
-    others = []
-    if program.reward is not None and program.reward.base in table.column_names:
-        others.append(null_view(table, program.reward.base))
-    return _add_up(views, others, table.num_rows, program.rule.ddof, method, threads)
+    return add_up(rows_views(table_of(rows), program, paid=False), program, method, threads)
 
 
-def _add_up(
-    views: list[View], others: list[View], n_rows: int, ddof: int, method: Method, threads: int | None
-) -> Population:
-    for view in views:
+def add_up(views: Views, program: Program, method: Method, threads: int | None) -> Population:
+    """Pass 1 over columns that have been checked."""
+    for view in views.measures:
         if method == "exact" and view.unit is None:
             raise DataError(f"Column {view.name!r} is {view.kind}, and exact moments of floats are not offered yet.")
-    welford = np.array([method == "welford" or view.unit is None for view in views], dtype=np.uint8)
-    columns, other_columns = [view.column for view in views], [view.column for view in others]
+    welford = np.array([method == "welford" or view.unit is None for view in views.measures], dtype=np.uint8)
+    columns = [view.column for view in views.measures]
+    others = [view.column for view in views.all[len(columns) :]]
 
     def work(start: int, stop: int) -> tuple[int, list[Any]]:
         try:
-            part: tuple[int, list[Any]] = kernels.active.moments(columns, other_columns, welford, start, stop)
+            part: tuple[int, list[Any]] = kernels.active.moments(columns, others, welford, start, stop)
         except ArithmeticError as error:
             measure, row = error.args
-            raise _not_finite(views[measure], row, views + others) from None
+            raise _not_finite(views.measures[measure], row, views.all) from None
         return part
 
-    parts = share_out(work, n_rows, threads)
+    parts = share_out(work, views.n_rows, threads)
     count = sum(part[0] for part in parts)
     measures = {}
-    for i, view in enumerate(views):
+    for i, view in enumerate(views.measures):
         states = [part[1][i] for part in parts]
         state: Exact | Welford
         if welford[i]:
             merged = kernels.active.merge(np.array(states, dtype=np.float64).reshape(-1, 5))
             state = Welford(merged[1:3], merged[3:5], Fraction(view.unit or 1))
+            if count and merged[3] < count * _SMALLEST_VARIANCE and len(_counted(view, views).unique()) > 1:
+                raise _beyond(view)
         else:
             unit = Fraction(view.unit or 1)
             state = Exact(sum(s[0] for s in states) * unit, sum(s[1] for s in states) * unit**2)
-        measures[view.name] = Moments(count, state, ddof)
-    return Population(count, n_rows - count, measures)
+        measures[view.name] = Moments(count, state, program.rule.ddof)
+    return Population(count, views.n_rows - count, measures)
 
 
 def _not_finite(view: View, start: int, views: list[View]) -> DataError:
@@ -345,4 +366,18 @@ def _not_finite(view: View, start: int, views: list[View]) -> DataError:
             value = view.array[row].as_py()
             if not np.isfinite(value):
                 return DataError(f"Column {view.name!r} is {value} in row {row}; measures must be finite numbers.")
-    return DataError(f"Column {view.name!r} has values whose squares are beyond float64.")
+    return _beyond(view)
+
+
+def _counted(view: View, views: Views) -> pa.ChunkedArray:
+    """The values in rows that count."""
+    import pyarrow.compute as pc  # slow to import, seldom needed
+
+    return view.array.filter(reduce(pc.and_, [other.array.is_valid() for other in views.all]))
+
+
+def _beyond(view: View) -> DataError:
+    return DataError(
+        f"Column {view.name!r} has values whose squares are beyond float64, so Welford's method cannot add them up; "
+        'rescale it, or use method="exact".'
+    )

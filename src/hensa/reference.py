@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from math import ceil, floor, inf, isfinite, isqrt, lcm, nan, nextafter
+from math import ceil, floor, inf, isfinite, isqrt, lcm, nan, nextafter, sqrt
 from typing import Any, Protocol
 
-from hensa.errors import DataError, ProgramError
+from hensa.errors import DataError
 from hensa.program import Program, Reward
 
 __all__ = ["Moments", "Population", "exact_steps", "population", "score"]
@@ -264,9 +264,9 @@ class _Input:
         self.by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
         for name in (*(measure.column for measure in program.rule.measures), *self.by):
             self.need(name)
-        self.measures = [_measure(m.column, self.table[m.column]) for m in program.rule.measures]
         read = [self.table[name] for name in program.columns if name in self.table]
         self.counts = [None not in cells for cells in zip(*read, strict=True)]
+        self.measures = [_measure(m.column, self.table[m.column], self.counts) for m in program.rule.measures]
         for name in self.by:
             if None in self.table[name]:
                 row = self.table[name].index(None)
@@ -297,12 +297,12 @@ def _table(rows: Rows) -> dict[str, list[Any]]:
     return table
 
 
-def _measure(name: str, cells: list[Any]) -> _Column:
+def _measure(name: str, cells: list[Any], counts: list[bool]) -> _Column:
     for row, cell in enumerate(cells):
         if not isinstance(cell, int | float | Decimal | None):
             found = type(cell).__name__
             raise DataError(f"Column {name!r} holds a {found} in row {row}; a measure is an integer, decimal or float.")
-        if not _is_finite(cell):
+        if counts[row] and not _is_finite(cell):
             raise DataError(f"Column {name!r} is {cell} in row {row}; a measure must be finite.")
     kinds = {type(cell) for cell in cells}
     if float in kinds:
@@ -329,7 +329,7 @@ def _is_finite(cell: int | float | Decimal | None) -> bool:
 
 
 class _Term:
-    """What one measure adds to the score: its constants in float64, each rounded once, and exactly."""
+    """What one measure adds to the score: its constants in float64, and exactly."""
 
     def __init__(self, column: _Column, moments: Moments, scale: Fraction, share: Fraction) -> None:
         assert moments.mean is not None
@@ -339,11 +339,13 @@ class _Term:
         self.factor = scale * share
         self.k: int | float = _nearest(self.mean) if column.is_float else floor(self.mean)
         self.f = _nearest(self.mean - Fraction(self.k))
-        self.c = self.over_sd(self.factor)
-        self.g = self.over_sd(scale)
-
-    def over_sd(self, factor: Fraction) -> float:
-        return _RootSum(Fraction(), [(factor, 1 / self.variance)]).nearest() if self.variance else 0.0
+        n, left = moments.count, moments.count - moments.ddof
+        if column.is_float:
+            variance = _nearest(self.variance * left) / left
+        else:  # n left V = n sum(x^2) - sum(x)^2, an integer
+            variance = _nearest(self.variance * n * left) / _nearest(Fraction(n * left))
+        self.c = _nearest(self.factor) / sqrt(variance) if variance else 0.0
+        self.g = _nearest(scale) / sqrt(variance) if variance else 0.0
 
     def deviation(self, x: int | float) -> float:
         return float(x - self.k) - self.f
@@ -371,6 +373,13 @@ class _Scorer:
         self.below = rates.below
         self.thresholds = rates.thresholds
         self.float_thresholds = [_nearest(threshold) for threshold in rates.thresholds]
+        # The rounding of f moves the score by at most |c| (|f| 2^-53 + 2^-1075). The bound takes products not to
+        # underflow by more than 2^-1000, which |c| > 2^-1000 ensures; otherwise floats decide nothing. (A loop, as sum()
+        # adds otherwise from Python 3.12 on.)
+        self.e0 = 2.0**-1000
+        for term in self.terms:
+            usual = abs(term.c) > 2.0**-1000 or not term.factor or not term.variance
+            self.e0 += abs(term.c) * (abs(term.f) * 2.0**-52 + 2.0**-1074) if usual else inf
         self.known: dict[Cells, tuple[float, int]] = {}
 
     def place(self, cells: Cells) -> tuple[float, int]:
@@ -385,13 +394,12 @@ class _Scorer:
 
     def approximate(self, cells: Cells) -> tuple[float, float]:
         """The score in a fixed sequence of float64 operations, and a bound on its distance from the exact score."""
-        s, m, e0 = _nearest(self.centre), 0.0, 0.0
+        s, m = _nearest(self.centre), 0.0
         for x, term in zip(cells, self.terms, strict=True):
             t = term.deviation(x) * term.c
             s += t
             m += abs(t)
-            e0 += abs(term.c)
-        return s, ((len(self.terms) + 10) * _ULP) * (m + abs(s)) + e0 * _ULP
+        return s, ((len(self.terms) + 16) * _ULP) * (m + abs(s)) + self.e0
 
     def exact(self, cells: Cells) -> _RootSum:
         pairs = zip(cells, self.terms, strict=True)
@@ -437,7 +445,7 @@ def score(
     program: Program,
     population: Population | None = None,
     by: str | Sequence[str] | None = None,
-    columns: Sequence[str] = ("score", "rate", "reward"),
+    columns: str | Sequence[str] = ("score", "rate", "reward"),
 ) -> dict[str, list[Any]]:
     """Score, step, rate and reward of every row.
 
@@ -449,7 +457,7 @@ def score(
         What to score against; the population of the rows themselves unless given.
     by : column name or names, optional
         Cohort columns; every row is then scored against the population of its cohort.
-    columns : sequence of str
+    columns : str or sequence of str
         Of ``score``, ``step`` (0 is the lowest), ``rate`` (a share), ``reward`` (whole points) and ``<measure>_score``.
 
     Returns
@@ -462,9 +470,8 @@ def score(
     ------
     DataError
         As for `population`; also for a result that the rows already have a column for, a population without an SD or
-        without the cohort of a row, a constant measure where the program refuses it, or a reward beyond int64.
-    ProgramError
-        A reward is asked of a program without one.
+        without the cohort of a row, a constant measure where the program refuses it, a reward that the program does not
+        pay, or a reward beyond int64.
 
     Examples
     --------
@@ -475,16 +482,17 @@ def score(
     [98, None, 100]
     """
     given = _Input(rows, program, by)
+    columns = (columns,) if isinstance(columns, str) else tuple(columns)
     measures = {f"{measure.name}_score": index for index, measure in enumerate(given.measures)}
     for name in columns:
-        if name not in (*_RESULTS, *measures):
-            raise DataError(f"Result {name!r} is not known; the results are {', '.join((*_RESULTS, *measures))}.")
+        if name not in (*_RESULTS, *measures) or columns.count(name) > 1:
+            raise DataError(f"Result {name!r} is not one of {', '.join((*_RESULTS, *measures))}, or asked for twice.")
         if name in given.table:
             raise DataError(f"Column {name!r} is in the rows already; rename it or do not ask for it.")
     bases: list[Any] = []
     if "reward" in columns:
         if program.reward is None:
-            raise ProgramError("The program has no [reward], so it pays none; leave 'reward' out of the columns.")
+            raise DataError("The program has no [reward], so it pays none; leave 'reward' out of the columns.")
         given.need(program.reward.base)
         bases = _bases(program.reward.base, given.table[program.reward.base])
     results: dict[str, list[Any]] = {name: [None] * given.length for name in columns}
@@ -542,7 +550,7 @@ def exact_steps(
 def _scored(given: _Input, pop: Population | None) -> Iterator[tuple[int, _Scorer, Cells]]:
     """The rows that have a score: row index, scorer of its cohort, measures."""
     pop = _population(given) if pop is None else pop
-    scorers: dict[Key, _Scorer] = {}
+    scorers: dict[Key, _Scorer] = {} if given.by or not pop.count else {(): _Scorer(given, pop)}
     for row, key in enumerate(given.keys):
         if not given.counts[row]:
             continue
@@ -563,5 +571,7 @@ def _points(reward: Reward | None, base: int | Decimal, share: Fraction, row: in
     if reward.cap is not None:
         points = min(points, reward.cap)
     if points not in _INT64:
-        raise DataError(f"The reward of row {row} is {points}, which does not fit in 64 bits.")
+        raise DataError(
+            f"Column {reward.base!r} is {base} in row {row}; its reward of {points} points is beyond int64."
+        )
     return points

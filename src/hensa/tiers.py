@@ -11,6 +11,7 @@ and ever narrower enclosures of it decide after finitely many rounds.
 from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cached_property
 from math import gcd, inf, lcm, nextafter
 from typing import NamedTuple
 
@@ -45,7 +46,6 @@ class Tiers:
         self.weights = [rule.scale * measure.weight / total for measure in rule.measures]
         self.means = list(means)
         self.thresholds = program.rates.thresholds
-        self.rounded_thresholds = [float(threshold) for threshold in self.thresholds]
         self.roots = [_Root(Fraction(1), {})]
         for i, variance in enumerate(variances):
             for root in self.roots if variance else []:
@@ -56,6 +56,10 @@ class Tiers:
             else:
                 if variance:
                     self.roots.append(_Root(variance, {i: Fraction(1)}))
+
+    @cached_property
+    def rounded_thresholds(self) -> list[float]:
+        return [float(threshold) for threshold in self.thresholds]
 
     def decide(self, values: Sequence[Fraction]) -> tuple[int, float]:
         """How many thresholds the exact score of a row reaches, and its nearest float64.
@@ -111,7 +115,7 @@ class Tiers:
         multipliers = [1] * len(self.means)
         for root in self.roots:
             shares = {i: self.weights[i] * ratio * unit for i, ratio in root.ratios.items() if (unit := units[i])}
-            if len(shares) < 2 or len(shares) < len(root.ratios):
+            if len(shares) < 2 or len(shares) < len(root.ratios) or not any(shares.values()):
                 continue
             common = lcm(*(share.denominator for share in shares.values()))
             integers = {i: int(share * common) for i, share in shares.items()}

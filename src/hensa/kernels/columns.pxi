@@ -12,6 +12,7 @@ cdef extern from * nogil:
     """
     #include <stdint.h>
     #include <string.h>
+    #include <math.h>
 
     #if defined(_MSC_VER)
       #include <intrin.h>
@@ -27,6 +28,7 @@ cdef extern from * nogil:
     #endif
     """
     int hensa_ones(uint64_t word) noexcept
+    double ldexp(double x, int exponent) noexcept
 
 # The kinds of column, in the order of hensa.columns.KINDS.
 cdef enum:
@@ -218,3 +220,66 @@ ctypedef fused value_t:
     uint64_t
     float
     double
+
+
+# ---------------------------------------------------------------- integers of any kind
+
+cdef struct Int128:
+    uint64_t low
+    uint64_t high                   # two's complement
+
+
+cdef inline Int128 integer_at(int kind, const void* x, int64_t i) noexcept nogil:
+    """An integer value of any kind."""
+    cdef Int128 r
+    if kind == DECIMAL128:
+        r.low = (<const uint64_t*> x)[2 * i]
+        r.high = (<const uint64_t*> x)[2 * i + 1]
+        return r
+    if kind == INT8:
+        r.low = <uint64_t> <int64_t> (<const int8_t*> x)[i]
+    elif kind == INT16:
+        r.low = <uint64_t> <int64_t> (<const int16_t*> x)[i]
+    elif kind == INT32:
+        r.low = <uint64_t> <int64_t> (<const int32_t*> x)[i]
+    elif kind == INT64:
+        r.low = (<const uint64_t*> x)[i]
+    elif kind == UINT16:
+        r.low = (<const uint16_t*> x)[i]
+    elif kind == UINT32:
+        r.low = (<const uint32_t*> x)[i]
+    elif kind == UINT64:
+        r.low = (<const uint64_t*> x)[i]
+        r.high = 0
+        return r
+    else:
+        r.low = (<const uint8_t*> x)[i]
+    r.high = <uint64_t> 0 - (r.low >> 63)
+    return r
+
+
+cdef double difference(Int128 x, Int128 k) noexcept nogil:
+    """The float64 nearest to x - k: the magnitude is below 2^128; its top 64 bits, with the last
+    set if any lower bit is, round like the whole."""
+    cdef Int128 r
+    cdef uint64_t top
+    cdef int shift = 0
+    cdef double value
+    cdef bint negative = <int64_t> x.high < <int64_t> k.high or (x.high == k.high and x.low < k.low)
+    if negative:
+        r = x
+        x = k
+        k = r
+    r.low = x.low - k.low
+    r.high = x.high - k.high - (x.low < k.low)
+    if r.high == 0:
+        value = <double> r.low
+    else:
+        while r.high >> shift:
+            shift += 1
+        if shift == 64:
+            top = r.high | (r.low != 0)
+        else:
+            top = (r.high << (64 - shift)) | (r.low >> shift) | ((r.low << (64 - shift)) != 0)
+        value = ldexp(<double> top, shift)
+    return -value if negative else value

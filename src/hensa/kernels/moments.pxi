@@ -132,8 +132,10 @@ cdef void exact_longs(const long_t* x, int64_t n, Exact* total) noexcept nogil:
     cdef int64_t sum_high = 0
     cdef int32_t words[BLOCK]
     for i in range(n):
-        # 0 <= x + 2^31 < 2^32 exactly for the values of int32
-        spread |= <uint64_t> x[i] + <uint64_t> 0x80000000
+        if long_t is int64_t:
+            spread |= <uint64_t> x[i] + <uint64_t> 0x80000000   # below 2^32 exactly for the values of int32
+        else:
+            spread |= x[i] >> 31 << 32
     if spread >> 32 == 0:
         for i in range(n):
             words[i] = <int32_t> x[i]
@@ -380,10 +382,11 @@ cdef void to_doubles(const value_t* x, int64_t n, double* out) noexcept nogil:
 
 
 cdef void decimals_to_doubles(const uint64_t* x, int64_t n, double* out) noexcept nogil:
-    # The value is high 2^64 + low; both parts are rounded, then their sum.
     cdef int64_t i
+    cdef Int128 zero
+    zero.low = zero.high = 0
     for i in range(n):
-        out[i] = <double> <int64_t> x[2 * i + 1] * 18446744073709551616.0 + <double> x[2 * i]
+        out[i] = difference(integer_at(DECIMAL128, x, i), zero)
 
 
 cdef const double* as_doubles(int kind, const void* x, int64_t n, double* scratch) noexcept nogil:

@@ -11,17 +11,34 @@
 #
 # A row whose s lies within E of a threshold is decided by `decide`, in integers; such rows repeat few
 # values, which are kept in a table so that each is decided once.
+#
+# Splitting the work into loops that each do one thing is what makes it fast: GCC vectorises all of
+# them, at every instruction set, and the arrays between them never leave L1.
 
 cdef extern from * nogil:
     """
     #include <math.h>
     static inline double hensa_double(uint64_t bits) { double d; memcpy(&d, &bits, 8); return d; }
     static inline uint64_t hensa_bits(double d) { uint64_t bits; memcpy(&bits, &d, 8); return bits; }
+
+    /* Arrays that do not overlap others of the same loop: without this no table look-up is vectorised. */
+    #if defined(_MSC_VER)
+      #define HENSA_APART __restrict
+    #else
+      #define HENSA_APART restrict
+    #endif
+    typedef double *HENSA_APART hensa_doubles;
+    typedef const double *HENSA_APART hensa_table;
+    typedef int64_t *HENSA_APART hensa_longs;
+    typedef const int64_t *HENSA_APART hensa_long_table;
     """
+    ctypedef double* hensa_doubles
+    ctypedef const double* hensa_table
+    ctypedef int64_t* hensa_longs
+    ctypedef const int64_t* hensa_long_table
     double hensa_double(uint64_t bits) noexcept
     uint64_t hensa_bits(double d) noexcept
     double fabs(double x) noexcept
-    double ldexp(double x, int exponent) noexcept
 
 cdef enum:
     TILE = 1024                     # rows; the arrays of a tile fit L1 together
@@ -34,7 +51,7 @@ cdef uint64_t MAGIC_BITS = 0x4338000000000000
 cdef uint64_t TWO51 = 1 << 51
 
 
-# ---------------------------------------------------------------- deviations from the mean
+# ---------------------------------------------------------------- terms of the score
 
 ctypedef fused narrow_t:
     int8_t
@@ -47,180 +64,140 @@ ctypedef fused narrow_t:
     double
 
 
-cdef void deviations_narrow(const narrow_t* x, int64_t n, double k, double f, double* d) noexcept nogil:
-    # x - k is exact for integers, as both are below 2^52
+cdef void add_first(const narrow_t* x, int64_t n, double k, double f, double c, double centre,
+                    double* s, double* m) noexcept nogil:
+    # for integers x - k is exact, as both are below 2^52
+    cdef int64_t i
+    cdef double t
+    for i in range(n):
+        t = ((<double> x[i] - k) - f) * c
+        s[i] = centre + t
+        m[i] = fabs(t)
+
+
+cdef void add_next(const narrow_t* x, int64_t n, double k, double f, double c, double* s, double* m) noexcept nogil:
+    cdef int64_t i
+    cdef double t
+    for i in range(n):
+        t = ((<double> x[i] - k) - f) * c
+        s[i] = s[i] + t
+        m[i] = m[i] + fabs(t)
+
+
+cdef void single_scores(const narrow_t* x, int64_t n, double k, double f, double c, double centre,
+                        double* out) noexcept nogil:
     cdef int64_t i
     for i in range(n):
-        d[i] = (<double> x[i] - k) - f
+        out[i] = centre + ((<double> x[i] - k) - f) * c
 
 
-cdef bint deviations_long(const long_t* x, int64_t n, uint64_t k, double f, double* d) noexcept nogil:
-    """False, and nothing done, when some |x - k| >= 2^51. As |k| <= 2^62 and x < 2^63, a difference
-    that looks small modulo 2^64 is small."""
+# ---------------------------------------------------------------- integers beyond 32 bits, less k
+
+cdef bint long_differences(const long_t* x, int64_t n, uint64_t k, double* out) noexcept nogil:
+    """out = x - k; False if some |x - k| >= 2^51. As |k| <= 2^62 and x < 2^63, a difference that looks
+    small modulo 2^64 is small."""
     cdef int64_t i
     cdef uint64_t spread = 0, top = 0
     for i in range(n):
         spread |= <uint64_t> x[i] - k + TWO51
         if long_t is uint64_t:
             top |= x[i]
-    if spread >> 52 or top >> 63:
-        return False
-    for i in range(n):
-        d[i] = (hensa_double(<uint64_t> x[i] - k + MAGIC_BITS) - MAGIC) - f
-    return True
+        out[i] = hensa_double(<uint64_t> x[i] - k + MAGIC_BITS) - MAGIC
+    return spread >> 52 == 0 and top >> 63 == 0
 
 
-cdef struct Int128:
-    uint64_t low
-    uint64_t high                   # two's complement
-
-
-cdef inline Int128 integer_at(int kind, const void* x, int64_t i) noexcept nogil:
-    """An integer value of any kind."""
-    cdef Int128 r
-    if kind == DECIMAL128:
-        r.low = (<const uint64_t*> x)[2 * i]
-        r.high = (<const uint64_t*> x)[2 * i + 1]
-        return r
-    if kind == INT8:
-        r.low = <uint64_t> <int64_t> (<const int8_t*> x)[i]
-    elif kind == INT16:
-        r.low = <uint64_t> <int64_t> (<const int16_t*> x)[i]
-    elif kind == INT32:
-        r.low = <uint64_t> <int64_t> (<const int32_t*> x)[i]
-    elif kind == INT64:
-        r.low = (<const uint64_t*> x)[i]
-    elif kind == UINT16:
-        r.low = (<const uint16_t*> x)[i]
-    elif kind == UINT32:
-        r.low = (<const uint32_t*> x)[i]
-    elif kind == UINT64:
-        r.low = (<const uint64_t*> x)[i]
-        r.high = 0
-        return r
-    else:
-        r.low = (<const uint8_t*> x)[i]
-    r.high = <uint64_t> 0 - (r.low >> 63)
-    return r
-
-
-cdef double difference(Int128 x, Int128 k) noexcept nogil:
-    """The float64 nearest to x - k: the magnitude is below 2^128; its top 64 bits, with the last
-    set if any lower bit is, round like the whole."""
-    cdef Int128 r
-    cdef uint64_t top
-    cdef int shift = 0
-    cdef double value
-    cdef bint negative = <int64_t> x.high < <int64_t> k.high or (x.high == k.high and x.low < k.low)
-    if negative:
-        r = x
-        x = k
-        k = r
-    r.low = x.low - k.low
-    r.high = x.high - k.high - (x.low < k.low)
-    if r.high == 0:
-        value = <double> r.low
-    else:
-        while r.high >> shift:
-            shift += 1
-        if shift == 64:
-            top = r.high | (r.low != 0)
-        else:
-            top = (r.high << (64 - shift)) | (r.low >> shift) | ((r.low << (64 - shift)) != 0)
-        value = ldexp(<double> top, shift)
-    return -value if negative else value
-
-
-cdef struct Mean:
-    Int128 k                        # integers: floor(mean)
-    double k_double                 # the same as float64; floats: the float64 nearest to the mean
-    double f                        # mean - k
-    bint near                       # |k| is small enough for the fast loops
-
-
-cdef void deviations(int kind, const void* x, int64_t n, const Mean* mean, double* d) noexcept nogil:
-    cdef int64_t i
-    cdef bint done = True
-    if kind == FLOAT64:
-        deviations_narrow[double](<const double*> x, n, mean.k_double, mean.f, d)
-    elif kind == FLOAT32:
-        deviations_narrow[float](<const float*> x, n, mean.k_double, mean.f, d)
-    elif not mean.near:
-        done = False
-    elif kind == INT8:
-        deviations_narrow[int8_t](<const int8_t*> x, n, mean.k_double, mean.f, d)
-    elif kind == INT16:
-        deviations_narrow[int16_t](<const int16_t*> x, n, mean.k_double, mean.f, d)
-    elif kind == INT32:
-        deviations_narrow[int32_t](<const int32_t*> x, n, mean.k_double, mean.f, d)
-    elif kind == UINT8 or kind == BOOL:
-        deviations_narrow[uint8_t](<const uint8_t*> x, n, mean.k_double, mean.f, d)
-    elif kind == UINT16:
-        deviations_narrow[uint16_t](<const uint16_t*> x, n, mean.k_double, mean.f, d)
-    elif kind == UINT32:
-        deviations_narrow[uint32_t](<const uint32_t*> x, n, mean.k_double, mean.f, d)
-    elif kind == INT64:
-        done = deviations_long[int64_t](<const int64_t*> x, n, mean.k.low, mean.f, d)
-    elif kind == UINT64:
-        done = deviations_long[uint64_t](<const uint64_t*> x, n, mean.k.low, mean.f, d)
-    else:
-        done = deviations_decimal(<const uint64_t*> x, n, mean, d)
-    if not done:
-        for i in range(n):
-            d[i] = difference(integer_at(kind, x, i), mean.k) - mean.f
-
-
-cdef bint deviations_decimal(const uint64_t* x, int64_t n, const Mean* mean, double* d) noexcept nogil:
-    """decimal128 values that fit int64 take its loop."""
+cdef bint decimal_differences(const uint64_t* x, int64_t n, uint64_t k, double* out) noexcept nogil:
+    """The same for decimal128, when all values fit int64."""
     cdef int64_t i
     cdef uint64_t spread = 0
     cdef int64_t longs[TILE]
     for i in range(n):
         spread |= x[2 * i + 1] ^ (<uint64_t> 0 - (x[2 * i] >> 63))
         longs[i] = <int64_t> x[2 * i]
-    return spread == 0 and deviations_long[int64_t](longs, n, mean.k.low, mean.f, d)
+    return spread == 0 and long_differences[int64_t](longs, n, k, out)
 
 
-# ---------------------------------------------------------------- score and step
+cdef struct Mean:
+    Int128 k                        # integers: floor(mean)
+    double k_double                 # the same as float64; floats: the float64 nearest to the mean
+    double f                        # mean - k
+    bint near                       # |k| <= 2^52, or 2^62 for types beyond 32 bits
 
-cdef void add_first(const double* d, int64_t n, double c, double centre, double* s, double* m) noexcept nogil:
+
+cdef const double* differences(int kind, const void* x, int64_t n, const Mean* mean, double* out) noexcept nogil:
+    """x - k, rounded once, for what the loops above do not subtract exactly."""
     cdef int64_t i
-    cdef double t
-    for i in range(n):
-        t = d[i] * c
-        s[i] = centre + t
-        m[i] = fabs(t)
+    cdef bint done = False
+    if mean.near:
+        if kind == INT64:
+            done = long_differences[int64_t](<const int64_t*> x, n, mean.k.low, out)
+        elif kind == UINT64:
+            done = long_differences[uint64_t](<const uint64_t*> x, n, mean.k.low, out)
+        elif kind == DECIMAL128:
+            done = decimal_differences(<const uint64_t*> x, n, mean.k.low, out)
+    if not done:
+        for i in range(n):
+            out[i] = difference(integer_at(kind, x, i), mean.k)
+    return out
 
 
-cdef void add_next(const double* d, int64_t n, double c, double* s, double* m) noexcept nogil:
-    cdef int64_t i
-    cdef double t
-    for i in range(n):
-        t = d[i] * c
-        s[i] = s[i] + t
-        m[i] = m[i] + fabs(t)
+cdef enum:
+    FIRST, NEXT, SINGLE             # which of the three loops
 
 
-cdef void single_scores(const double* d, int64_t n, double c, double centre, double* out) noexcept nogil:
-    cdef int64_t i
-    for i in range(n):
-        out[i] = centre + d[i] * c
+cdef void add_values(int loop, const narrow_t* x, int64_t n, double k, double f, double c, double centre,
+                     double* s, double* m) noexcept nogil:
+    if loop == FIRST:
+        add_first(x, n, k, f, c, centre, s, m)
+    elif loop == NEXT:
+        add_next(x, n, k, f, c, s, m)
+    else:
+        single_scores(x, n, k, f, c, centre, s)
 
+
+cdef void add_measure(int loop, int kind, const void* x, int64_t n, const Mean* mean, double c, double centre,
+                      double* s, double* m, double* scratch) noexcept nogil:
+    cdef double k = mean.k_double, f = mean.f
+    if kind == FLOAT64:
+        add_values[double](loop, <const double*> x, n, k, f, c, centre, s, m)
+    elif kind == FLOAT32:
+        add_values[float](loop, <const float*> x, n, k, f, c, centre, s, m)
+    elif not mean.near or kind == INT64 or kind == UINT64 or kind == DECIMAL128:
+        add_values[double](loop, differences(kind, x, n, mean, scratch), n, 0.0, f, c, centre, s, m)
+    elif kind == INT8:
+        add_values[int8_t](loop, <const int8_t*> x, n, k, f, c, centre, s, m)
+    elif kind == INT16:
+        add_values[int16_t](loop, <const int16_t*> x, n, k, f, c, centre, s, m)
+    elif kind == INT32:
+        add_values[int32_t](loop, <const int32_t*> x, n, k, f, c, centre, s, m)
+    elif kind == UINT16:
+        add_values[uint16_t](loop, <const uint16_t*> x, n, k, f, c, centre, s, m)
+    elif kind == UINT32:
+        add_values[uint32_t](loop, <const uint32_t*> x, n, k, f, c, centre, s, m)
+    else:
+        add_values[uint8_t](loop, <const uint8_t*> x, n, k, f, c, centre, s, m)
+
+
+# ---------------------------------------------------------------- steps
 
 cdef struct Table:
-    # Thresholds T_1 <= ... <= T_K; a row has `count` of them at or below its score.
+    # Thresholds T_1 < ... < T_K; `count` of a row says how many of them its score reaches.
     int64_t n_thresholds
-    const double* low               # low[count] = T_count, low[0] = -infinity
-    const double* high              # high[count] = T_(count+1), then infinities for the bisection
-    const int32_t* first            # of each bucket: how many thresholds lie in buckets before it
-    double origin                   # bucket = (score - origin) * buckets_per_unit
-    double buckets_per_unit
+    const double* thresholds
+    # The axis of scores is cut into equal buckets, narrower than the gaps between thresholds. Within
+    # a bucket, and `margin` beyond it on both sides, lies at most one threshold, `cut` (infinity: none;
+    # NaN: several, so that no comparison with it holds); `below` thresholds lie before that.
+    const double* cut
+    const int64_t* below
+    double origin                   # bucket = (score - origin) * per_unit, to the nearest integer
+    double per_unit
     double last_bucket
-    int rounds                      # of bisection within a bucket: 2^rounds > thresholds in any bucket
+    double margin
     double bound
     double e0
     const double* rate              # rate[count]
     const uint16_t* step            # step[count]
+    bint step_below                 # whether there is one below the first threshold
     const double* numerator         # reward = floor((base * numerator[count] + addend) / denominator)
     const int64_t* numerator_long
     double addend
@@ -234,46 +211,60 @@ cdef struct Table:
     bint longs_suffice              # denominator * numerator + addend < 2^62
 
 
-cdef void find_steps(const double* s, int64_t n, const Table* table, int32_t* count) noexcept nogil:
-    """count = how many thresholds are <= s. The bucket is a monotone function of s, computed in the
-    same way for the thresholds, so that only those in the bucket of s are left to compare."""
+cdef void find_buckets(hensa_table s, int64_t n, double origin, double per_unit, double last,
+                       hensa_longs bucket) noexcept nogil:
+    # monotone in s up to a rounding that is far below the margin
     cdef int64_t i
     cdef double b
-    cdef int32_t half = 1 << table.rounds
-    cdef double origin = table.origin, scale = table.buckets_per_unit, last = table.last_bucket
-    cdef const int32_t* first = table.first
-    cdef const double* high = table.high
     for i in range(n):
-        b = (s[i] - origin) * scale
+        b = (s[i] - origin) * per_unit
         b = b if b > 0.0 else 0.0      # also a NaN
         b = b if b < last else last
-        count[i] = first[<int32_t> b]
-    while half > 1:
-        half >>= 1
-        for i in range(n):
-            count[i] += half if s[i] >= high[count[i] + half - 1] else 0
+        bucket[i] = <int64_t> (hensa_bits(b + MAGIC) - MAGIC_BITS)
 
 
-cdef int64_t near_thresholds(const double* s, const double* m, const int32_t* count, int64_t n,
-                             const Table* table) noexcept nogil:
-    """How many scores are not further than their error bound from a threshold."""
-    cdef int64_t i, near = 0
-    cdef double e, bound = table.bound, e0 = table.e0
-    cdef const double* low = table.low
-    cdef const double* high = table.high
-    for i in range(n):
-        e = bound * (m[i] + fabs(s[i])) + e0
-        near += 0 if s[i] - low[count[i]] > e and high[count[i]] - s[i] > e else 1
-    return near
-
-
-cdef void look_up(const double* table, const int32_t* count, int64_t n, double* out) noexcept nogil:
+cdef void look_up(hensa_table table, hensa_long_table index, int64_t n, hensa_doubles out) noexcept nogil:
     cdef int64_t i
     for i in range(n):
-        out[i] = table[count[i]]
+        out[i] = table[index[i]]
 
 
-cdef void look_up_steps(const uint16_t* table, const int32_t* count, int64_t n, uint16_t* out) noexcept nogil:
+cdef void count_thresholds(hensa_table s, hensa_table cut, hensa_long_table below, hensa_long_table bucket,
+                           int64_t n, hensa_longs count) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        count[i] = below[bucket[i]] + <int64_t> (s[i] >= cut[i])
+
+
+cdef int64_t near_cuts(hensa_table s, hensa_table m, hensa_table cut, int64_t n, double bound, double e0,
+                       double margin) noexcept nogil:
+    """How many s may be within their error of a threshold; a NaN is near."""
+    cdef int64_t i, far = 0
+    cdef double e, distance
+    for i in range(n):
+        e = bound * (m[i] + fabs(s[i])) + e0
+        distance = fabs(s[i] - cut[i])
+        far += <int64_t> (distance > e) & <int64_t> (e < margin)
+    return n - far
+
+
+cdef bint place_by_bisection(double s, double m, const Table* table, int64_t* count) noexcept nogil:
+    """The count of one row, for any thresholds; False if it may be within its error of one."""
+    cdef int64_t low = 0, high = table.n_thresholds, middle
+    cdef double e = table.bound * (m + fabs(s)) + table.e0
+    while low < high:
+        middle = (low + high) >> 1
+        if table.thresholds[middle] <= s:
+            low = middle + 1
+        else:
+            high = middle
+    count[0] = low
+    # written so that a NaN is near
+    return (low == 0 or s - table.thresholds[low - 1] > e) and \
+        (low == table.n_thresholds or table.thresholds[low] - s > e) and s - s == 0
+
+
+cdef void look_up_steps(const uint16_t* table, hensa_long_table count, int64_t n, uint16_t* out) noexcept nogil:
     cdef int64_t i
     for i in range(n):
         out[i] = table[count[i]]
@@ -317,21 +308,18 @@ cdef const int64_t* as_longs(int kind, const void* x, int64_t n, int64_t* scratc
     return NULL if spread else scratch
 
 
-cdef bint rewards_fast(const int64_t* base, const int32_t* count, int64_t n, const Table* table,
-                       int64_t* out) noexcept nogil:
+cdef bint rewards_fast(hensa_long_table base, hensa_long_table count, int64_t n, const Table* table,
+                       hensa_longs out) noexcept nogil:
     """floor((base * numerator + addend) / denominator) in float64, exactly: every product is an
     integer below 2^51, the rounded quotient is off by one at most, and the remainder says which way.
-    False, and nothing done, when some base is too large for that."""
+    False when some base is too large for that."""
     cdef int64_t i
     cdef uint64_t spread = 0, limit = <uint64_t> 1 << table.base_bits
     cdef double product, quotient, rest, add_ = table.addend, den = table.denominator, inverse = 1.0 / den
     cdef double cap = table.cap
-    cdef const double* numerator = table.numerator
+    cdef hensa_table numerator = table.numerator
     for i in range(n):
         spread |= <uint64_t> base[i] + limit
-    if spread >> (table.base_bits + 1) or not table.fits:
-        return False
-    for i in range(n):
         product = (hensa_double(<uint64_t> base[i] + MAGIC_BITS) - MAGIC) * numerator[count[i]] + add_
         quotient = (product * inverse + MAGIC) - MAGIC
         rest = product - quotient * den
@@ -339,7 +327,7 @@ cdef bint rewards_fast(const int64_t* base, const int32_t* count, int64_t n, con
         quotient = quotient + (1.0 if rest >= den else 0.0)
         quotient = quotient if quotient < cap else cap
         out[i] = <int64_t> (hensa_bits(quotient + MAGIC) - MAGIC_BITS)
-    return True
+    return spread >> (table.base_bits + 1) == 0 and table.fits
 
 
 cdef bint reward_long(int64_t base, int64_t numerator, const Table* table, int64_t* out) noexcept nogil:
@@ -369,7 +357,7 @@ cdef struct Decided:
     int64_t used
     int n_words
     uint64_t* keys                  # places * n_words
-    int32_t* count                  # -1: empty
+    int64_t* count                  # -1: empty
     double* score
 
 
@@ -398,7 +386,7 @@ cdef int new_decided(Decided* table, int64_t places, int n_words) except -1 nogi
     table.used = 0
     table.n_words = n_words
     table.keys = <uint64_t*> malloc(places * n_words * sizeof(uint64_t))
-    table.count = <int32_t*> malloc(places * sizeof(int32_t))
+    table.count = <int64_t*> malloc(places * sizeof(int64_t))
     table.score = <double*> malloc(places * sizeof(double))
     if table.keys == NULL or table.count == NULL or table.score == NULL:
         free_decided(table)
@@ -416,7 +404,7 @@ cdef void free_decided(Decided* table) noexcept nogil:
     memset(table, 0, sizeof(Decided))
 
 
-cdef int remember(Decided* table, const uint64_t* key, int32_t count, double score) except -1 nogil:
+cdef int remember(Decided* table, const uint64_t* key, int64_t count, double score) except -1 nogil:
     cdef Decided larger
     cdef int64_t i, place
     if 2 * table.used >= table.places:
@@ -443,13 +431,12 @@ cdef int remember(Decided* table, const uint64_t* key, int32_t count, double sco
 
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
-    double d[TILE]
+    double other[TILE]              # differences, then cuts
+    int64_t bucket[TILE]
     double s[TILE]
     double m[TILE]
-    int32_t count[TILE]
-    double rate[TILE]
+    int64_t count[TILE]
     int64_t base[TILE]
-    int64_t reward[TILE]
     uint64_t words[TILE_WORDS]
     uint8_t valid[TILE]
 
@@ -498,7 +485,6 @@ cdef class Scorer:
     def __cinit__(self, list measures, Column base, list others, dict constants, decide, pay):
         cdef Py_ssize_t i
         cdef const double[::1] doubles
-        cdef const int32_t[::1] ints
         cdef const uint16_t[::1] shorts
         cdef const int64_t[::1] longs
         cdef const uint64_t[:, ::1] k
@@ -526,23 +512,24 @@ cdef class Scorer:
             self.means[i].k_double = constants["k_double"][i]
             self.means[i].f = constants["f"][i]
             self.means[i].near = constants["near"][i]
-        doubles = constants["low"]
-        self.table.n_thresholds = doubles.shape[0] - 1
-        self.table.low = &doubles[0]
-        doubles = constants["high"]
-        self.table.high = &doubles[0]
-        ints = constants["first"]
-        self.table.first = &ints[0]
+        doubles = constants["thresholds"]
+        self.table.n_thresholds = doubles.shape[0]
+        self.table.thresholds = &doubles[0]
+        doubles = constants["cut"]
+        self.table.cut = &doubles[0]
+        longs = constants["below"]
+        self.table.below = &longs[0]
         self.table.origin = constants["origin"]
-        self.table.buckets_per_unit = constants["buckets_per_unit"]
-        self.table.last_bucket = ints.shape[0] - 1
-        self.table.rounds = constants["rounds"]
+        self.table.per_unit = constants["per_unit"]
+        self.table.last_bucket = doubles.shape[0] - 1
+        self.table.margin = constants["margin"]
         self.table.bound = constants["bound"]
         self.table.e0 = constants["e0"]
         doubles = constants["rate"]
         self.table.rate = &doubles[0]
         shorts = constants["step"]
         self.table.step = &shorts[0]
+        self.table.step_below = constants["step_below"]
         if base is not None:
             doubles = constants["numerator"]
             self.table.numerator = &doubles[0]
@@ -624,17 +611,17 @@ cdef class Scorer:
 
         for j in range(self.n_measures):
             x = window(self.views[j], row, n, tile.window)
-            deviations(self.views[j].kind, x, n, self.means + j, tile.d)
-            if j == 0:
-                add_first(tile.d, n, self.c[0], self.centre, s, tile.m)
-            else:
-                add_next(tile.d, n, self.c[j], s, tile.m)
+            add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, self.means + j, self.c[j],
+                        self.centre, s, tile.m, tile.other)
             if singles[j] != NULL:
-                single_scores(tile.d, n, self.single_c[j], self.centre, singles[j] + row)
-        find_steps(s, n, &self.table, tile.count)
+                add_measure(SINGLE, self.views[j].kind, x, n, self.means + j, self.single_c[j],
+                            self.centre, singles[j] + row, NULL, tile.other)
         if masked:
             bytes_of(tile.words, n, tile.valid)
-        if near_thresholds(s, tile.m, tile.count, n, &self.table):
+        find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
+        look_up(self.table.cut, tile.bucket, n, tile.other)
+        count_thresholds(s, tile.other, self.table.below, tile.bucket, n, tile.count)
+        if near_cuts(s, tile.m, tile.other, n, self.table.bound, self.table.e0, self.table.margin):
             self.settle(row, n, s, tile, masked, decided, key)
         if out.rate != NULL:
             rate = out.rate + row
@@ -671,7 +658,7 @@ cdef class Scorer:
             memcpy(out.validity + (row >> 3), tile.words, <size_t> ((n + 7) >> 3))
         if out.step_validity != NULL:
             for i in range(n):
-                if tile.count[i] == 0 and (tile.words[i >> 6] >> (i & 63)) & 1:
+                if tile.count[i] == 0 and not self.table.step_below and (tile.words[i >> 6] >> (i & 63)) & 1:
                     tile.words[i >> 6] &= ~(<uint64_t> 1 << (i & 63))
                     off_table[0] += 1
             memcpy(out.step_validity + (row >> 3), tile.words, <size_t> ((n + 7) >> 3))
@@ -680,13 +667,9 @@ cdef class Scorer:
                     Decided* decided, uint64_t* key) except -1 nogil:
         """Gives every row that lies near a threshold its exact count and score."""
         cdef int64_t i, place
-        cdef double e
-        cdef int32_t count
         for i in range(n):
-            count = tile.count[i]
-            e = self.table.bound * (tile.m[i] + fabs(s[i])) + self.table.e0
-            if (s[i] - self.table.low[count] > e and self.table.high[count] - s[i] > e) or \
-                    (masked and not tile.valid[i]):
+            if (masked and not tile.valid[i]) or \
+                    place_by_bisection(s[i], tile.m[i], &self.table, tile.count + i):
                 continue
             self.make_key(row + i, tile, key)
             place = place_of(decided, key)
@@ -726,8 +709,7 @@ cdef class Scorer:
 
     cdef int reward_rows(self, int64_t row, int64_t n, const int64_t* base, Tile* tile, bint masked,
                          int64_t* out) except -1 nogil:
-        cdef int64_t i
-        cdef int32_t count
+        cdef int64_t i, count
         for i in range(n):
             out[i] = 0
             if masked and not tile.valid[i]:

@@ -1,0 +1,120 @@
+"""A program's rate table and reward as the numbers that the kernel looks up."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil, floor, inf, lcm, nan
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hensa.program import Program, RateTable, Reward
+
+__all__ = ["Lookup", "lookup"]
+
+_MOST_BUCKETS = 4096
+_ROUND: dict[str, Callable[[Fraction], int]] = {
+    "floor": floor,
+    "half_up": lambda x: floor(x + Fraction(1, 2)),
+    "ceil": ceil,
+}
+
+
+class Lookup(NamedTuple):
+    """What `Table` in kernels/score.pxi explains. Tables by count: how many thresholds a score reaches."""
+
+    constants: dict[str, Any]
+    shares: list[Fraction]
+    reward: Reward | None
+
+    def points(self, base: Fraction, count: int) -> int:
+        """The reward of one row, by integers of any size."""
+        assert self.reward is not None
+        points = _ROUND[self.reward.rounding](base * self.shares[count])
+        return points if self.reward.cap is None else min(points, self.reward.cap)
+
+
+class _Same:
+    """A program as a key of a cache: by identity, as its own hash would read the whole table."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def __hash__(self) -> int:
+        return id(self.program)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.program is other.program
+
+
+def lookup(program: Program, unit: Fraction | None) -> Lookup:
+    """The numbers for a program; `unit` is the value of the integer 1 in the base column (None: no reward)."""
+    return _lookup(_Same(program), unit)
+
+
+@lru_cache(maxsize=32)
+def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
+    program = same.program
+    first = program.rates.shares[0] if program.rates.below == "first" else Fraction(0)
+    shares = [first, *program.rates.shares]
+    constants = {
+        **_buckets(program.rates),
+        "rate": np.array([float(share) for share in shares]),
+        "step": np.array([0, *range(len(shares) - 1)], dtype=np.uint16),
+        "step_below": program.rates.below == "first",
+    }
+    if unit is not None and program.reward is not None:
+        constants |= _division(shares, unit, program.reward)
+    return Lookup(constants, shares, program.reward)
+
+
+def _buckets(rates: RateTable) -> dict[str, Any]:
+    """The axis of scores cut into buckets: bucket b is [b - 0.5, b + 0.5] in units of their width."""
+    thresholds = np.array([float(threshold) for threshold in rates.thresholds])
+    origin, span = thresholds[0], thresholds[-1] - thresholds[0]
+    # Gaps of 2.5 buckets or more leave at most one threshold in a bucket and half a bucket on both sides of it.
+    wanted = 2.5 * span / np.diff(thresholds).min(initial=inf) + 1
+    n_buckets = int(min(wanted, _MOST_BUCKETS))
+    per_unit = (n_buckets - 1) / span if span else 0.0
+    places = (thresholds - origin) * per_unit
+    buckets = np.arange(n_buckets)
+    below, through = np.searchsorted(places, buckets - 1.0), np.searchsorted(places, buckets + 1.0)
+    cut = np.where(through > below, thresholds[np.minimum(below, len(places) - 1)], inf)
+    cut[through > below + 1] = nan
+    return {
+        "thresholds": thresholds,
+        "cut": cut,
+        "below": below.astype(np.int64),
+        "origin": float(origin),
+        "per_unit": float(per_unit),
+        "margin": 0.4 / per_unit if per_unit else inf,
+    }
+
+
+def _division(shares: list[Fraction], unit: Fraction, reward: Reward) -> dict[str, Any]:
+    """The rounded product as one floor division, floor((base * numerator + addend) / denominator), of integers:
+    half up is floor(x + 1/2), and ceil(a / b) is floor((a + b - 1) / b)."""
+    denominator = lcm(*((share * unit).denominator for share in shares))
+    numerators = [int(share * unit * denominator) for share in shares]
+    addend = denominator - 1 if reward.rounding == "ceil" else 0
+    if reward.rounding == "half_up":
+        numerators, addend, denominator = [2 * n for n in numerators], denominator, 2 * denominator
+    largest = max(map(abs, numerators))
+    fits = max(largest + addend, denominator) < 2**51
+    base_bits = 0
+    while fits and (largest << (base_bits + 1)) + addend < 2**51 and base_bits < 50:
+        base_bits += 1
+    longs = denominator * largest + addend < 2**62 and denominator < 2**62
+    return {
+        "numerator": np.array([float(n) if fits else 0.0 for n in numerators]),
+        "numerator_long": np.array([n if longs else 0 for n in numerators], dtype=np.int64),
+        "addend": float(addend) if fits else 0.0,
+        "denominator": float(denominator) if fits else 1.0,
+        "addend_long": addend if longs else 0,
+        "denominator_long": denominator if longs else 1,
+        "cap": inf if reward.cap is None else float(min(reward.cap, 2**52)),
+        "cap_long": 2**63 - 1 if reward.cap is None else reward.cap,
+        "base_bits": base_bits,
+        "fits": fits,
+        "longs_suffice": longs,
+    }

@@ -1,0 +1,587 @@
+"""The command: what lands on stdout, on stderr and in files, and the exit code."""
+
+import csv
+import gzip
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+import pytest
+
+import hensa
+from hensa.sample import sample
+
+typer_testing = pytest.importorskip("typer.testing")
+
+from hensa import cli  # noqa: E402
+
+HENSA = [sys.executable, "-c", "from hensa.cli import main; main()"]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and terminals as POSIX has them")
+
+HEADER = ["member", "new_referrals", "ad_users", "friend_points", "note"]
+WORKED = [[f"{i:03}", "10", "7", str(1000 + i), "a, b"] for i in range(99)] + [["099", "5000", "7", "100000", ""]]
+# The domain's worked example: 99 members with 10 newcomers are on step 49 (9.8%), the one with 5000 on step 54, which
+# by the straight line from (50, 10.0%) to (81, 41.1%), rounded half up to 0.1%, pays
+STEP_54 = Fraction(floor((10 + Fraction(311, 10) * 4 / 31) * 10 + Fraction(1, 2)), 1000)
+RATES = [Fraction(98, 1000)] * 99 + [STEP_54]
+REWARDS = [floor(int(row[3]) * rate) for row, rate in zip(WORKED, RATES, strict=True)]
+
+PROGRAM = """
+name = "three"
+[rule]
+kind = "standard-score"
+measures = [{ column = "x" }]
+[rates]
+steps = [[0, 0.1], [50, 10.0], [100, 45.0]]
+[reward]
+base = "cents"
+"""
+
+
+def hensa_command(*args):
+    """Run the command in this process."""
+    return typer_testing.CliRunner().invoke(cli.app, [str(arg) for arg in args])
+
+
+def run(*args, **options):
+    """Run the command as a process of its own."""
+    return subprocess.run([*HENSA, *map(str, args)], capture_output=True, timeout=120, **options)
+
+
+def write_csv(path, rows, header=HEADER):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return path
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return header, rows
+
+
+@pytest.fixture
+def worked(tmp_path):
+    return write_csv(tmp_path / "worked.csv", WORKED)
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "three.toml"
+    path.write_text(PROGRAM)
+    return path
+
+
+def fails(result, code=1):
+    """The one sentence of a failed run."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("hensa: ")
+    return result.stderr.removeprefix("hensa: ")
+
+
+# --- score ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_worked_example_is_paid_as_stated(worked, tmp_path):
+    assert hensa_command("score", worked, "-o", tmp_path / "paid.parquet").exit_code == 0
+    paid = pq.read_table(tmp_path / "paid.parquet")
+    assert paid["rate"].to_pylist() == [float(rate) for rate in RATES]
+    assert paid["reward"].to_pylist() == REWARDS
+    assert 54.97 < paid["score"][99].as_py() < 54.98
+
+
+def test_own_columns_pass_through_csv_unchanged(worked, tmp_path):
+    assert hensa_command("score", worked, "-o", tmp_path / "paid.csv").exit_code == 0
+    header, rows = read_csv(tmp_path / "paid.csv")
+    assert header == [*HEADER, "score", "rate", "reward"]
+    assert [row[:5] for row in rows] == WORKED
+    assert [int(row[7]) for row in rows] == REWARDS
+
+
+def test_text_that_only_looks_like_numbers_stays_text_and_plain_integers_become_integers(program, tmp_path):
+    rows = [["007", "NA", "12", "1.50", "", "1", "100"], ["7", "", "-3", "2", "", "3", "200"]]
+    source = write_csv(tmp_path / "in.csv", rows, ["padded", "word", "whole", "price", "blank", "x", "cents"])
+    hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program)
+    assert [row[:7] for row in read_csv(tmp_path / "out.csv")[1]] == rows
+    hensa_command("score", source, "-o", tmp_path / "out.parquet", "-p", program)
+    paid = pq.read_table(tmp_path / "out.parquet")
+    assert paid["padded"].to_pylist() == ["007", "7"]
+    assert paid["word"].to_pylist() == ["NA", None]
+    assert paid["whole"].to_pylist() == [12, -3]
+    assert paid["price"].to_pylist() == ["1.50", "2"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".arrow", ".feather", ".PARQUET"])
+def test_every_format_carries_the_same_rows_and_results(tmp_path, suffix):
+    rows = sample(1000, 3).read_all()
+    source, first, second = tmp_path / f"in{suffix}", tmp_path / "first.parquet", tmp_path / f"out{suffix}"
+    assert hensa_command("sample", "-n", "1_000", "--seed", "3", "-o", source).exit_code == 0
+    assert hensa_command("score", source, "-o", first).exit_code == 0
+    assert hensa_command("score", source, "-o", second).exit_code == 0
+    expected = hensa.score(rows, hensa.Program.load("hapitas-friend"))
+    assert pq.read_table(first).to_pylist() == expected.to_pylist()
+    if suffix == ".csv.gz":
+        lines = gzip.decompress(second.read_bytes()).decode().splitlines()
+    elif suffix == ".csv":
+        lines = second.read_text().splitlines()
+    else:
+        read = pq.read_table if "parquet" in suffix.lower() else feather.read_table
+        assert read(second).equals(expected)
+        return
+    assert [float(line.split(",")[4]) for line in lines[1:]] == expected["score"].to_pylist()
+
+
+def test_columns_chooses_the_results_and_their_order(worked, tmp_path):
+    out = tmp_path / "out.parquet"
+    result = hensa_command("score", worked, "-o", out, "--columns", "step, ad_users_score")
+    assert result.exit_code == 0
+    assert pq.read_schema(out).names == [*HEADER, "step", "ad_users_score"]
+    assert pq.read_table(out)["step"].to_pylist() == [49] * 99 + [54]
+    assert "rate" not in result.stderr
+    assert "reward" not in result.stderr
+
+
+def test_a_program_without_reward_gives_score_and_rate(tmp_path):
+    program = tmp_path / "p.toml"
+    program.write_text(PROGRAM.split("[reward]")[0])
+    source = write_csv(tmp_path / "in.csv", [["1"], ["3"]], ["x"])
+    assert hensa_command("score", source, "-o", tmp_path / "out.parquet", "-p", program).exit_code == 0
+    # Mean 2 and SD 1: the scores are 49 and 51.
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == [
+        {"x": 1, "score": 49.0, "rate": 0.001},
+        {"x": 3, "score": 51.0, "rate": 0.1},
+    ]
+
+
+def test_the_threads_do_not_change_a_byte(tmp_path):
+    hensa_command("sample", "-n", "200_000", "-o", tmp_path / "in.parquet")
+    outputs = [tmp_path / f"{threads}.parquet" for threads in (1, 2, 5)]
+    for threads, output in zip((1, 2, 5), outputs, strict=True):
+        hensa_command("score", tmp_path / "in.parquet", "-o", output, "--threads", threads)
+    assert len({output.read_bytes() for output in outputs}) == 1
+
+
+def test_rows_with_an_empty_cell_are_null_and_counted(program, tmp_path):
+    source = write_csv(tmp_path / "in.csv", [["1", "10"], ["", "20"], ["3", ""], ["3", "40"]], ["x", "cents"])
+    result = hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program)
+    assert "4 rows, 2 of them null" in result.stderr
+    assert re.search(r"cents +50\b", result.stderr)  # 10 and 40
+    assert re.search(r"reward +4\b", result.stderr)  # floor(10 * 0.001) + floor(40 * 0.1)
+    assert read_csv(tmp_path / "out.csv")[1] == [
+        ["1", "10", "49", "0.001", "0"],
+        ["", "20", "", "", ""],
+        ["3", "", "", "", ""],
+        ["3", "40", "51", "0.1", "4"],
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+def test_no_rows_are_scored_to_no_rows(tmp_path, suffix):
+    source, output = tmp_path / f"in{suffix}", tmp_path / "out.parquet"
+    assert hensa_command("sample", "-n", 0, "-o", source).exit_code == 0
+    result = hensa_command("score", source, "-o", output)
+    assert result.exit_code == 0
+    assert "0 rows, 0 of them null" in result.stderr
+    assert pq.read_table(output).num_rows == 0
+    assert pq.read_schema(output).names[-3:] == ["score", "rate", "reward"]
+
+
+def test_rows_that_are_all_null_are_scored_to_nulls(program, tmp_path):
+    source = write_csv(tmp_path / "in.csv", [["", "1"], ["", "2"]], ["x", "cents"])
+    result = hensa_command("score", source, "-o", tmp_path / "out.parquet", "-p", program)
+    assert "2 rows, 2 of them null" in result.stderr
+    assert pq.read_table(tmp_path / "out.parquet")["reward"].to_pylist() == [None, None]
+
+
+def test_the_summary_tells_moments_bands_and_totals_in_80_columns(worked, tmp_path):
+    result = hensa_command("score", worked, "-o", tmp_path / "out.csv")
+    assert result.stdout == ""
+    summary = result.stderr
+    # Mean (99 * 10 + 5000) / 100; SD (5000 - 10) * sqrt(99) / 100.
+    assert re.search(r"^new_referrals +59\.9 +496\.498\d* +exact *$", summary, re.M)
+    assert re.search(r"^ad_users +7 +0 +exact *$", summary, re.M)
+    assert re.search(r"^8% to 9.8% +99 +99.00% *$", summary, re.M)
+    assert re.search(r"^10% to 19% +1 +1.00% *$", summary, re.M)
+    assert re.search(rf"^friend_points +{sum(int(row[3]) for row in WORKED):,}$", summary, re.M)
+    assert re.search(rf"^reward +{sum(REWARDS):,}$", summary, re.M)
+    assert re.search(r"^[\d.]+ s \(read .*, score .*, write .*\), [\d,]+ rows/s$", summary, re.M)
+    assert max(map(len, summary.splitlines())) <= 80
+    assert "\x1b" not in summary
+
+
+def test_totals_beyond_int64_are_exact(program, tmp_path):
+    cents = [2**62, 2**62, 2**62 + 1]
+    rows = [[str(x), str(cent)] for x, cent in zip((1, 1, 4), cents, strict=True)]
+    source = write_csv(tmp_path / "in.csv", rows, ["x", "cents"])
+    result = hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program)
+    assert re.search(rf"cents +{sum(cents):,}", result.stderr)
+
+
+def test_decimal_bases_are_totalled(program, tmp_path):
+    rows = pa.table({"x": [1, 3], "cents": pa.array([Decimal(150), Decimal(250)], pa.decimal128(9, 2))})
+    pq.write_table(rows, tmp_path / "in.parquet")
+    result = hensa_command("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet", "-p", program)
+    assert re.search(r"cents +400\.00", result.stderr)
+    assert re.search(r"reward +25\b", result.stderr)  # floor(150 * 0.001) + 250 * 0.1
+
+
+def test_a_stored_population_replaces_the_rows_own(program, tmp_path):
+    month = write_csv(tmp_path / "month.csv", [["1", "0"], ["3", "0"]], ["x", "cents"])
+    later = write_csv(tmp_path / "later.csv", [["3", "100"], ["3", "100"]], ["x", "cents"])
+    stored, out = tmp_path / "month.json", tmp_path / "out.parquet"
+    assert hensa_command("population", month, "-o", stored, "-p", program).exit_code == 0
+    assert hensa_command("score", later, "-o", out, "-p", program, "--population", stored).exit_code == 0
+    assert pq.read_table(out)["score"].to_pylist() == [51.0, 51.0]
+
+
+# --- population -------------------------------------------------------------------------------------------------------
+
+
+def test_population_prints_json_that_loses_nothing_on_stdout(worked):
+    result = hensa_command("population", worked)
+    taken = hensa.Population.from_json(result.stdout)
+    assert taken.count == 100
+    assert taken["new_referrals"].mean_exact == Fraction(599, 10)
+    assert taken["new_referrals"].variance_exact == Fraction(4990**2 * 99, 100**2)
+    assert re.search(r"new_referrals +59\.9", result.stderr)
+
+
+def test_population_takes_the_method_asked_for(worked, tmp_path):
+    out = tmp_path / "population.json"
+    result = hensa_command("population", worked, "-o", out, "--method", "welford")
+    assert result.stdout == ""
+    assert hensa.Population.from_json(out.read_text())["ad_users"].method == "welford"
+
+
+# --- sample, programs, version ----------------------------------------------------------------------------------------
+
+
+def test_sample_writes_the_seeded_rows(tmp_path):
+    result = hensa_command("sample", "-n", "3_000", "-o", tmp_path / "s.parquet", "--seed", "9")
+    assert result.stdout == ""
+    assert "3,000 rows" in result.stderr
+    assert pq.read_table(tmp_path / "s.parquet").equals(sample(3000, 9).read_all())
+
+
+def test_parquet_is_compressed_dictionary_encoded_and_in_row_groups_of_a_million(tmp_path):
+    rows = 2**20 + 1
+    hensa_command("sample", "-n", rows, "-o", tmp_path / "s.parquet")
+    hensa_command("score", tmp_path / "s.parquet", "-o", tmp_path / "p.parquet")
+    metadata = pq.read_metadata(tmp_path / "p.parquet")
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [2**20, 1]
+    rate = metadata.row_group(0).column(metadata.schema.names.index("rate"))
+    assert rate.compression == "ZSTD"
+    assert "RLE_DICTIONARY" in rate.encodings
+
+
+def test_programs_lists_the_built_in_programs():
+    result = hensa_command("programs", "list")
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(hensa.Program.names())
+    assert result.stderr == ""
+
+
+def test_show_prints_ranges_of_steps_with_their_standing():
+    lines = hensa_command("programs", "show", "hapitas-friend").stdout.splitlines()
+    assert [re.split(r"  +", line) for line in lines[lines.index("") + 1 :]] == [
+        ["score from", "rate"],
+        ["0", "0.1% [public]"],
+        ["1 to 48", "0.2% to 9.6%, +0.2 a step [reconstructed]"],
+        ["49", "9.8% [stated]"],
+        ["50", "10.0% [stated]"],
+        ["51 to 80", "11.0% to 40.1%, +1.0 or +1.1 a step [reconstructed]"],
+        ["81 to 99", "41.1% to 42.9%, +0.1 a step [public]"],
+        ["100", "45.0% [stated]"],
+    ]
+
+
+def test_show_marks_the_standing_of_every_part():
+    program = hensa.Program.load("hapitas-friend")
+    lines = hensa_command("programs", "show", "hapitas-friend").stdout.splitlines()
+    shown = {line.split()[0]: line for line in lines if " " in line}
+    for key, standing in program.standing.items():
+        assert shown[key].endswith(f"[{standing}]")
+    assert "[" not in shown["rates.outside"]
+
+
+def test_show_keeps_steps_apart_that_are_not_on_a_line(program):
+    lines = hensa_command("programs", "show", program).stdout.splitlines()
+    assert [line.split() for line in lines[-3:]] == [["0", "0.1%"], ["50", "10.0%"], ["100", "45.0%"]]
+
+
+def test_check_tells_a_valid_program_from_an_invalid_one(program, tmp_path):
+    result = hensa_command("programs", "check", program)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "three is valid, with 1 measures and 3 steps" in result.stdout
+    broken = tmp_path / "broken.toml"
+    broken.write_text(PROGRAM.replace("[50, 10.0]", "[50, 101]"))
+    message = fails(hensa_command("programs", "check", broken))
+    assert message.startswith(str(broken))
+    assert "101" in message
+
+
+def test_version_names_hensa_its_kernel_and_what_it_runs_on():
+    words = hensa_command("--version").stdout
+    for part in (hensa.__version__, hensa.kernels.name, "Python", pa.__version__, np.__version__):
+        assert part in words
+
+
+# --- pipes and terminals ----------------------------------------------------------------------------------------------
+
+
+def test_arrow_streams_go_through_stdin_and_stdout():
+    rows = run("sample", "-n", 1000, "-o", "-")
+    paid = run("score", "-", "-o", "-", input=rows.stdout)
+    assert (rows.returncode, paid.returncode) == (0, 0)
+    expected = hensa.score(sample(1000).read_all(), hensa.Program.load("hapitas-friend"))
+    assert pa.ipc.open_stream(paid.stdout).read_all().equals(expected)
+    assert b"1,000 rows, 0 of them null" in paid.stderr
+    assert b"\x1b" not in paid.stderr
+
+
+@pytest.mark.parametrize("given", [b"", b"new_referrals,ad_users\n1,2\n"])
+def test_stdin_that_is_not_an_arrow_stream_is_an_error_that_names_it(given):
+    done = run("score", "-", "-o", "-", input=given)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"hensa: standard input: ")
+    assert b"Traceback" not in done.stderr
+
+
+@posix
+def test_a_reader_that_stops_early_ends_the_run_without_a_word():
+    process = subprocess.Popen(
+        [*HENSA, "sample", "-n", "20_000_000", "-o", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:
+        process.stdout.read(1000)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1
+
+
+@posix
+def test_a_terminal_sees_a_bar_and_small_bars_in_the_summary(tmp_path):
+    import pty
+
+    hensa_command("sample", "-n", "10_000", "-o", tmp_path / "in.parquet")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*HENSA, "score", str(tmp_path / "in.parquet"), "-o", str(tmp_path / "out.parquet")],
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"},
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert "━" in seen.decode()
+    assert "█" in seen.decode()
+
+
+@posix
+@pytest.mark.parametrize("args", [("score", "-", "-o", "x.csv"), ("score", "x.csv", "-o", "-")])
+def test_binary_data_is_neither_read_from_nor_written_to_a_terminal(args):
+    import pty
+
+    ours, theirs = pty.openpty()
+    done = subprocess.run([*HENSA, *args], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, timeout=60)
+    os.close(theirs)
+    os.close(ours)
+    assert done.returncode == 2
+    assert b"is a terminal" in done.stderr
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+GOOD = ["1,10", "3,20"]
+BAD_CSV = {
+    "a word": (["x,cents", *GOOD, "many,30"], "line 4, column x: 'many' is not a number"),
+    "a word in the first row": (["x,cents", "n/a,10", *GOOD], "line 2, column x: 'n/a' is not a number"),
+    "a word in the base": (["x,cents", "1,ten"], "line 2, column cents: 'ten' is not a number"),
+    "a word after blank lines": (["x,cents", "", *GOOD, "", "?,1"], "line 6, column x: '?' is not a number"),
+    "a word after a quoted comma": (["x,cents,note", '1,10,"a,b"', "x,1,c"], "line 3, column x: 'x' is not a number"),
+    "a group separator": (["x;cents", "1;10"], "'x'"),
+    "not a number": (["x,cents", *GOOD, "nan,1"], "row 2"),
+    "infinity": (["x,cents", *GOOD, "inf,1"], "row 2"),
+    "a cell too few": (["x,cents", *GOOD, "3"], "line 4: found 1 cells, where the header has 2"),
+    "a cell too many": (["x,cents", *GOOD, "3,4,5"], "line 4: found 3 cells, where the header has 2"),
+    "a missing measure": (["y,cents", "1,10"], "'x'"),
+    "a missing base": (["x,dollars", "1,10"], "'cents'"),
+    "a measure twice": (["x,x,cents", "1,1,10"], "'x'"),
+    "a fractional base": (["x,cents", "1,10.5"], "'cents'"),
+    "a result's name": (["x,cents,score", "1,10,1"], "'score'"),
+    "dates": (["x,cents", "1997-03-01,10"], "'x'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CSV)
+def test_bad_csv_is_one_sentence_that_names_file_and_place(program, tmp_path, case):
+    lines, place = BAD_CSV[case]
+    source = tmp_path / "in.csv"
+    source.write_text("\n".join(lines) + "\n")
+    message = fails(hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program))
+    assert message.startswith(f"{source}: ")
+    assert place in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "three.toml"]
+
+
+BAD_FILES = {
+    "empty.csv": b"",
+    "empty.parquet": b"",
+    "empty.arrow": b"",
+    "empty.csv.gz": b"",
+    "garbage.csv": bytes(range(256)) * 4000,
+    "garbage.csv.gz": b"not gzip at all",
+    "garbage.parquet": b"PAR1" + bytes(1000) + b"PAR1",
+    "garbage.arrow": b"ARROW1\0\0" + bytes(1000),
+    "cut.csv.gz": gzip.compress(b"x,cents\n1,10\n" * 1000)[:40],
+    "shift-jis.csv": "会員,x,cents\n一,1,10\n".encode("shift-jis"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_files_that_are_not_what_their_suffix_says_are_one_sentence(program, tmp_path, name):
+    source = tmp_path / name
+    source.write_bytes(BAD_FILES[name])
+    message = fails(hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program))
+    assert message.startswith(f"{source}: ")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_truncated_parquet_is_one_sentence(tmp_path):
+    hensa_command("sample", "-n", 1000, "-o", tmp_path / "in.parquet")
+    whole = (tmp_path / "in.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    assert "cut.parquet" in fails(hensa_command("score", tmp_path / "cut.parquet", "-o", tmp_path / "out.csv"))
+
+
+def test_a_missing_file_a_directory_and_an_unknown_program_are_named(worked, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    out = tmp_path / "out.csv"
+    assert "nowhere.csv: No such file" in fails(hensa_command("score", tmp_path / "nowhere.csv", "-o", out))
+    assert "folder.csv: " in fails(hensa_command("score", tmp_path / "folder.csv", "-o", out))
+    assert "folder.csv: " in fails(hensa_command("score", worked, "-o", tmp_path / "folder.csv"))
+    assert "missing/out.csv: No such" in fails(hensa_command("score", worked, "-o", tmp_path / "missing" / "out.csv"))
+    assert "hapitas" in fails(hensa_command("score", worked, "-o", out, "-p", "hapitas"))
+    assert "gone.toml" in fails(hensa_command("score", worked, "-o", out, "-p", tmp_path / "gone.toml"))
+    assert "gone.json" in fails(hensa_command("score", worked, "-o", out, "--population", tmp_path / "gone.json"))
+    assert "surprise" in fails(hensa_command("score", worked, "-o", out, "--columns", "score,surprise"))
+    assert not out.exists()
+
+
+def test_a_stored_population_that_is_none_is_named(worked, tmp_path):
+    for number, text in enumerate(["", "{}", "[1]", json.dumps({"count": -1}), "\x00"]):
+        stored = tmp_path / f"{number}.json"
+        stored.write_text(text)
+        assert str(stored) in fails(hensa_command("score", worked, "-o", tmp_path / "out.csv", "--population", stored))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("score", "in.csv"),
+        ("score", "in.csv", "-o", "out.xlsx"),
+        ("score", "in.txt", "-o", "out.csv"),
+        ("score", "in.csv", "-o", "out.csv", "--threads", "0"),
+        ("sample", "-n", "-1", "-o", "out.csv"),
+        ("sample", "-n", "many", "-o", "out.csv"),
+        ("sample", "-n", "1", "--seed", "-1", "-o", "out.csv"),
+        ("population", "in.csv", "--method", "textbook"),
+        ("nonsense",),
+        (),
+    ],
+)
+def test_bad_usage_exits_with_2(args):
+    result = hensa_command(*args)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_an_input_is_never_overwritten(worked, program, tmp_path):
+    before = worked.read_bytes()
+    alias = tmp_path / "alias.csv"
+    alias.hardlink_to(worked)
+    for output in (worked, alias, tmp_path / "." / "worked.csv"):
+        result = hensa_command("score", worked, "-o", output)
+        assert result.exit_code == 2
+        assert "also an input" in result.stderr
+    assert hensa_command("population", worked, "-o", program, "-p", program).exit_code == 2
+    assert worked.read_bytes() == before
+
+
+def test_a_failed_run_leaves_the_earlier_output_as_it_was(program, tmp_path):
+    source, out = write_csv(tmp_path / "in.csv", [["a", "1"]], ["x", "cents"]), tmp_path / "out.csv"
+    out.write_text("earlier")
+    fails(hensa_command("score", source, "-o", out, "-p", program))
+    assert out.read_text() == "earlier"
+
+
+@posix
+def test_a_new_output_has_the_usual_rights_and_a_link_stays_a_link(tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert hensa_command("sample", "-n", 1, "-o", tmp_path / "link.csv").exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    (tmp_path / "touched").touch()
+    assert stat.S_IMODE((tmp_path / "real.csv").stat().st_mode) == stat.S_IMODE((tmp_path / "touched").stat().st_mode)
+
+
+@posix
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".arrow"])
+def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path, suffix):
+    import resource
+
+    out = tmp_path / f"out{suffix}"
+    done = run(
+        "sample", "-n", 300_000, "-o", out,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith(f"hensa: {out}: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number, code):
+    process = subprocess.Popen(
+        [*HENSA, "sample", "-n", "1_000_000_000", "-o", str(tmp_path / "out.csv")], stderr=subprocess.PIPE
+    )
+    with process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait(60) == code
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["typer", "rich"])
+def test_without_its_extra_the_command_says_what_to_install(part):
+    hidden = f"import sys; sys.modules[{part!r}] = None; from hensa.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert b'pip install "hensa[cli]"' in done.stderr
+    assert b"Traceback" not in done.stderr

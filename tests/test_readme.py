@@ -1,0 +1,72 @@
+"""The README: its code runs from top to bottom and prints what the block of text below it says."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sysconfig
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^```sh\n(python3 -m venv .*\n)```$", TEXT, re.MULTILINE)
+BLOCKS = [
+    (TEXT.count("\n", 0, match.start()) + 1, *match.groups())
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    if match[2] != COMMANDS[1]  # which runs the tests
+]
+
+
+def run_python(code, names):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, names)
+    return printed.getvalue()
+
+
+def run_shell(code, names):
+    """The commands, with the hensa that is installed here instead of one in a new environment."""
+    commands = re.sub(r"python3 -m venv (\S+) && \1/bin/pip install .*? && ", "", code).replace(".venv/bin/", "")
+    scripts = sysconfig.get_path("scripts")
+    environment = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"], "COLUMNS": "80"}
+    run = subprocess.run(
+        ["bash", "-euc", commands], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stdout
+    return run.stdout
+
+
+def write_toml(code, names):
+    Path(code.split()[1]).write_text(code, encoding="utf-8")  # the first line is "# file name"
+    return ""
+
+
+RUN = {"python": run_python, "sh": run_shell, "toml": write_toml, "text": lambda code, names: ""}
+
+
+def tidy(text):
+    """Lines without their trailing spaces, and without times."""
+    lines = (re.sub(r"^[\d.]+ s \(.* rows/s$", "(times)", line.rstrip()) for line in text.strip().splitlines())
+    return "\n".join(lines)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
+def test_every_block_runs_and_prints_what_the_text_below_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for (line, kind, code), (_, next_kind, next_code) in pairwise([*BLOCKS, (0, "", "")]):
+        printed = RUN[kind](code, names)
+        if next_kind == "text":
+            assert tidy(printed) == tidy(next_code), f"of the block at line {line} of README.md"
+
+
+def test_the_two_commands_are_one_line_each_in_an_environment_of_its_own():
+    run, test = COMMANDS
+    environments = [re.match(r"python3 -m venv (\S+) && \1/bin/pip install ", command)[1] for command in COMMANDS]
+    assert len(set(environments)) == 2
+    assert f"{environments[0]}/bin/hensa score " in run
+    assert test.endswith(f"{environments[1]}/bin/pytest\n")

@@ -21,14 +21,30 @@ if MSVC:
     COMMON = ["/O2", "/fp:precise", "/W3", "/WX", "/wd4244", "/wd4267", "/wd4101", "/wd4551"]
     LEVELS = {"_x86_64_v3": ["/arch:AVX2"], "_x86_64_v4": ["/arch:AVX512"]}
 else:
-    COMMON = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror",
-              "-Wno-unused-function", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+    COMMON = [
+        "-O3",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wno-unused-function",
+        "-Wno-unused-parameter",
+        "-Wno-missing-field-initializers",
+    ]
     LEVELS = {"_x86_64_v3": ["-march=x86-64-v3"], "_x86_64_v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
 LINK: list[str] = []
 if DEBUG:
     COMMON += ["/Od"] if MSVC else ["-O0", "-g"]
 if SANITIZE:
-    COMMON += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1", "-g"]
+    COMMON += [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+        "-fno-omit-frame-pointer",
+        "-O1",
+        "-g",
+    ]
     LINK += ["-fsanitize=address,undefined"]
 
 
@@ -47,7 +63,7 @@ setup(
                 [f"src/hensa/kernels/{name}.pyx"],
                 extra_compile_args=COMMON + LEVELS.get(name, []),
                 extra_link_args=LINK,
-                depends=[f"src/hensa/kernels/{part}.pxi" for part in ("columns", "moments", "score")],
+                depends=[f"src/hensa/kernels/{part}.pxi" for part in ("columns", "moments", "cohorts", "score")],
             )
             for name in names
         ],

@@ -1,15 +1,33 @@
-"""Examples in docstrings run and give what they say."""
+"""The documentation: examples in docstrings give what they say, and the rooms are as CONTRIBUTING.md lists them."""
 
+import ast
 import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
 import hensa
 
 MODULES = ["hensa", *(module.name for module in pkgutil.walk_packages(hensa.__path__, "hensa."))]
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+ROOMS = [
+    room
+    for row in re.findall(r"^\| (`.*?) \|", CONTRIBUTING.read_text(encoding="utf-8"), re.MULTILINE)
+    for room in re.findall(r"`(\w+)`", row)
+]
+
+
+def rooms_imported_by(room):
+    source = inspect.getsource(importlib.import_module(f"hensa.{room}"))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "hensa":
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("hensa."):
+            yield node.module.split(".")[1]
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("hensa.kernels._")])
@@ -20,3 +38,12 @@ def test_examples_in_docstrings_give_what_they_say(name):
 @pytest.mark.parametrize("name", [name for name in hensa.__all__ if inspect.isfunction(getattr(hensa, name))])
 def test_a_public_function_has_an_example(name):
     assert ">>>" in inspect.getdoc(getattr(hensa, name))
+
+
+def test_contributing_lists_every_room():
+    assert sorted(ROOMS) == sorted(name.split(".")[1] for name in MODULES if name.count(".") == 1)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_an_import_points_to_a_room_further_down_the_list(room):
+    assert set(rooms_imported_by(room)) <= set(ROOMS[ROOMS.index(room) + 1 :])

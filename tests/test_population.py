@@ -389,6 +389,15 @@ def test_the_named_row_is_the_first_bad_one_that_counts():
         hensa.population(rows, WITH_BASE)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_named_row_is_the_first_of_all_pieces_with_any_number_of_threads(threads):
+    values = np.ones(6 * PIECE)
+    values[[PIECE - 1, PIECE + 3, 4 * PIECE]] = math.nan  # the last is the first that its piece comes to
+    for _ in range(10):
+        with pytest.raises(DataError, match=f"^Column 'x' is nan in row {PIECE - 1}; "):
+            hensa.population({"x": values}, X, threads=threads)
+
+
 def test_floats_whose_squares_are_beyond_float64_are_an_error_that_names_the_column():
     with pytest.raises(DataError, match=r"^Column 'x' has .* squares are beyond float64"):
         moments([1e200, -1e200])

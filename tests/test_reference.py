@@ -292,7 +292,7 @@ def test_populations_of_different_programs_are_not_merged():
 def test_a_measure_that_is_not_a_finite_number_is_an_error_that_names_column_and_row(bad):
     for call in (reference.population, reference.score):
         with pytest.raises(DataError, match=r"'y'.*row 2\b"):
-            call({"x": [1, 2, None, 4], "y": [1, None, bad, 4], "b": [1] * 4}, make())
+            call({"x": [1, 2, 3, None], "y": [1, None, bad, 4], "b": [1] * 4}, make())
 
 
 @pytest.mark.parametrize("bad", [0.5, math.nan, "7"])

@@ -4,7 +4,8 @@ from importlib.metadata import version
 
 from hensa import kernels, reference
 from hensa.errors import DataError, HensaError, ProgramError
-from hensa.population import Moments, Population, population
+from hensa.moments import Moments
+from hensa.population import Population, population
 from hensa.program import Measure, Program, RateTable, Reward, StandardScore, Step
 from hensa.sample import sample
 from hensa.scoring import score

@@ -12,7 +12,7 @@ from hensa import kernels
 from hensa.errors import DataError
 from hensa.program import Program
 
-__all__ = ["KINDS", "View", "Views", "allocate", "array_of", "column_of", "rows_views", "table_of"]
+__all__ = ["KINDS", "View", "Views", "allocate", "array_of", "column_of", "null_view", "rows_views", "table_of"]
 
 KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "bool",
          "decimal128"]  # fmt: skip
@@ -104,10 +104,17 @@ def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
     if program.reward is not None:
         name = program.reward.base
         if paid:
-            base = _view(table, name, "the base of the reward", [kind for kind in KINDS if not kind.startswith("float")])
+            base = _view(
+                table, name, "the base of the reward", [kind for kind in KINDS if not kind.startswith("float")]
+            )
         elif name in table.column_names:
             others = [_view(table, name, "the base of the reward", KINDS)]
     return Views(table.num_rows, measures, base, others)
+
+
+def null_view(array: pa.Array) -> View:
+    """A view whose nulls leave rows out."""
+    return _view(pa.table({"": array}), "", "", KINDS)
 
 
 def _kind(type_: pa.DataType) -> tuple[str, int]:
@@ -123,6 +130,8 @@ def _kind(type_: pa.DataType) -> tuple[str, int]:
 
 def _view(table: pa.Table, name: str, role: str, kinds: list[str]) -> View:
     array = column_of(table, name)
+    if pa.types.is_null(array.type):
+        array = array.cast(pa.int64())  # what a list of None becomes
     kind, scale = _kind(array.type)
     if kind not in kinds:
         raise DataError(

@@ -1,154 +1,32 @@
 """Pass 1: the population, which is all that pass 2 needs to know of the other rows."""
 
+import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, reduce
-from math import nan, sqrt
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from hensa import kernels
+from hensa.cohorts import Keys, Sums, add_up_by, encode, names_of
 from hensa.columns import View, Views, rows_views, table_of
 from hensa.errors import DataError
+from hensa.moments import Exact, Moments, Welford
 from hensa.program import Program
-from hensa.roots import nearest_root
 from hensa.threads import share_out
 
-__all__ = ["Exact", "Method", "Moments", "Population", "Welford", "population"]
+__all__ = ["Cohorts", "Method", "Population", "add_up", "cohorts_of", "population"]
+
+Method: TypeAlias = Literal["auto", "exact", "welford"]
+Key: TypeAlias = tuple[Any, ...]
 
 _SMALLEST_VARIANCE = 2.0**-1000
 """Underflow changes a square by 2**-1075 at most: 2**-75 of this, which the bound of 2 ulp does not notice."""
-
-Method: TypeAlias = Literal["auto", "exact", "welford"]
-
-
-@dataclass(frozen=True)
-class Exact:
-    """The sum and the sum of squares, exactly; merging is addition."""
-
-    sum: Fraction
-    sum_of_squares: Fraction
-
-    def mean(self, count: int) -> Fraction:
-        return self.sum / count
-
-    def m2(self, count: int) -> Fraction:
-        """The sum of squared deviations: (nΣx² - (Σx)²) / n."""
-        return self.sum_of_squares - self.sum**2 / count
-
-    @classmethod
-    def merged(cls, parts: Iterable[tuple[int, Self]]) -> Self:
-        states = [state for _, state in parts]
-        return cls(
-            sum((state.sum for state in states), Fraction(0)),
-            sum((state.sum_of_squares for state in states), Fraction(0)),
-        )
-
-
-@dataclass(frozen=True)
-class Welford:
-    """The mean and M2, the sum of squared deviations, each as an unevaluated sum of two float64."""
-
-    mean_parts: tuple[float, float]
-    m2_parts: tuple[float, float]
-    unit: Fraction = Fraction(1)
-    """Of the numbers that were added up: 10**-scale for decimals, else 1."""
-
-    def mean(self, count: int) -> Fraction:
-        return sum(map(Fraction, self.mean_parts), Fraction(0)) * self.unit
-
-    def m2(self, count: int) -> Fraction:
-        # Rounding may leave a tiny negative number where all values are equal.
-        return max(sum(map(Fraction, self.m2_parts), Fraction(0)), Fraction(0)) * self.unit**2
-
-    @classmethod
-    def merged(cls, parts: Iterable[tuple[int, Self]]) -> Self:
-        parts = list(parts)
-        parts = [(count, state) for count, state in parts if count] or parts[:1]
-        units = {state.unit for _, state in parts}
-        if len(units) > 1:
-            raise DataError("Populations by Welford's method over decimals of different scales cannot be merged.")
-        states = [(float(count), *state.mean_parts, *state.m2_parts) for count, state in parts]
-        merged = kernels.active.merge(np.array(states, dtype=np.float64).reshape(-1, 5))
-        return cls(merged[1:3], merged[3:5], *units)
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean, variance and SD of one measure.
-
-    Parameters
-    ----------
-    count : int
-        Number of rows.
-    state : Exact or Welford
-        What was added up.
-    ddof : {0, 1}
-        The variance divides by ``count - ddof``.
-    """
-
-    count: int
-    state: Exact | Welford
-    ddof: int = 0
-
-    @property
-    def method(self) -> str:
-        """``"exact"`` or ``"welford"``."""
-        return "exact" if isinstance(self.state, Exact) else "welford"
-
-    @cached_property
-    def mean_exact(self) -> Fraction:
-        """The mean; by Welford's method, the exact value of the state. Needs a row."""
-        return self.state.mean(self.count)
-
-    @cached_property
-    def variance_exact(self) -> Fraction:
-        """The variance; by Welford's method, the exact value of the state. Needs more than ddof rows."""
-        return self.state.m2(self.count) / (self.count - self.ddof)
-
-    @property
-    def mean(self) -> float:
-        """The float64 nearest to the mean; nan without rows."""
-        return float(self.mean_exact) if self.count else nan
-
-    @property
-    def variance(self) -> float:
-        """The float64 nearest to the variance; nan unless there are more than ddof rows."""
-        return float(self.variance_exact) if self.count > self.ddof else nan
-
-    @property
-    def sd(self) -> float:
-        """The float64 nearest to the standard deviation; nan unless there are more than ddof rows."""
-        return nearest_root(self.variance_exact) if self.count > self.ddof else nan
-
-    def rounded_sd(self, unit: Fraction | None) -> float:
-        """The SD by three rounded operations, as the score is defined with; 0.0 for a constant measure.
-
-        In units of a column of integers or decimals, √(fl(nΣx² - (Σx)²) / fl(n (n - ddof))); for a column of floats
-        (`unit` is None) √(fl(M2) / fl(n - ddof)).
-        """
-        m2, left = self.state.m2(self.count), self.count - self.ddof
-        if unit is None:
-            return sqrt(float(m2) / left)
-        return sqrt(float(m2 * self.count / unit**2) / float(self.count * left))
-
-    def __add__(self, other: "Moments") -> "Moments":
-        if not isinstance(other, Moments):
-            return NotImplemented
-        if (self.method, self.ddof) != (other.method, other.ddof):
-            raise DataError(
-                f"Moments by {self.method} with ddof {self.ddof} and by {other.method} with ddof {other.ddof} cannot "
-                "be merged; compute both with one program and one method."
-            )
-        parts: Any = [(self.count, self.state), (other.count, other.state)]
-        return Moments(self.count + other.count, type(self.state).merged(parts), self.ddof)
-
-    def __repr__(self) -> str:
-        return f"Moments(count={self.count:,}, mean={self.mean:.6g}, sd={self.sd:.6g}, {self.method})"
 
 
 @dataclass(frozen=True)
@@ -166,17 +44,23 @@ class Population:
         Rows left out.
     measures : mapping of str to Moments
         By column name; also ``population["name"]``.
+    by : tuple of str
+        The cohort columns.
+    cohorts : mapping of tuple to Population
+        The population of each cohort, by the values of its cohort columns.
 
     Examples
     --------
     >>> import hensa
     >>> program = hensa.Program.load("hapitas-friend")
-    >>> rows = {"new_referrals": [1, 3], "ad_users": [0, 4], "friend_points": [10, 20]}
-    >>> population = hensa.population(rows, program)
+    >>> rows = {"site": ["a", "b"], "new_referrals": [1, 3], "ad_users": [0, 4], "friend_points": [10, 20]}
+    >>> population = hensa.population(rows, program, by="site")
     >>> population
-    Population of 2 rows (0 left out)
+    Population of 2 rows (0 left out) in 2 cohorts by site
       new_referrals  mean 2  SD 1  (exact)
       ad_users       mean 2  SD 2  (exact)
+    >>> population.cohorts["b",]["ad_users"].mean
+    4.0
     >>> (population + population).count
     4
     >>> hensa.Population.from_json(population.to_json()) == population
@@ -186,6 +70,8 @@ class Population:
     count: int
     nulls: int
     measures: Mapping[str, Moments] = field(default_factory=dict)
+    by: tuple[str, ...] = ()
+    cohorts: Mapping[Key, "Population"] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> Moments:
         return self.measures[column]
@@ -193,35 +79,42 @@ class Population:
     def __add__(self, other: "Population") -> "Population":
         if not isinstance(other, Population):
             return NotImplemented
-        if list(self.measures) != list(other.measures):
+        if (list(self.measures), self.by) != (list(other.measures), other.by):
             raise DataError(
-                f"Populations of the measures {', '.join(self.measures)} and {', '.join(other.measures)} cannot be "
-                "merged; compute both with one program."
+                f"Populations of the measures {_of(self)} and {_of(other)} cannot be merged; compute both with one "
+                "program and the same cohort columns."
             )
         measures = {name: moments + other.measures[name] for name, moments in self.measures.items()}
-        return Population(self.count + other.count, self.nulls + other.nulls, measures)
+        cohorts = dict(self.cohorts)
+        for key, cohort in other.cohorts.items():
+            cohorts[key] = cohorts[key] + cohort if key in cohorts else cohort
+        return Population(self.count + other.count, self.nulls + other.nulls, measures, self.by, cohorts)
 
     def __repr__(self) -> str:
         width = max(map(len, self.measures), default=0)
-        lines = [f"Population of {self.count:,} rows ({self.nulls:,} left out)"]
-        lines += [f"  {name:{width}}  mean {m.mean:.10g}  SD {m.sd:.10g}  ({m.method})" for name, m in self.measures.items()]
+        cohorts = f" in {len(self.cohorts):,} cohorts by {', '.join(self.by)}" if self.by else ""
+        lines = [f"Population of {self.count:,} rows ({self.nulls:,} left out){cohorts}"]
+        lines += [
+            f"  {name:{width}}  mean {m.mean:.10g}  SD {m.sd:.10g}  ({m.method})" for name, m in self.measures.items()
+        ]
         return "\n".join(lines)
 
     def to_json(self) -> str:
         """The population as JSON text; exact numbers are strings, as JSON's own are float64 to many readers."""
-        measures = {}
-        for name, moments in self.measures.items():
-            state = moments.state
-            if isinstance(state, Exact):
-                values: dict[str, Any] = {"sum": str(state.sum), "sum_of_squares": str(state.sum_of_squares)}
-            else:
-                values = {
-                    "mean": [part.hex() for part in state.mean_parts],
-                    "m2": [part.hex() for part in state.m2_parts],
-                    "unit": str(state.unit),
-                }
-            measures[name] = {"method": moments.method, "ddof": moments.ddof, **values}
-        return json.dumps({"count": self.count, "nulls": self.nulls, "measures": measures}, ensure_ascii=False, indent=2)
+        return json.dumps(self._to_dict(), ensure_ascii=False, indent=2)
+
+    def _to_dict(self) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "count": self.count,
+            "nulls": self.nulls,
+            "measures": {name: moments.to_dict() for name, moments in self.measures.items()},
+        }
+        if self.by:
+            data["by"] = list(self.by)
+            data["cohorts"] = [
+                {"key": [_to_json(part) for part in key], **cohort._to_dict()} for key, cohort in self.cohorts.items()
+            ]
+        return data
 
     @classmethod
     def from_json(cls, text: str) -> "Population":
@@ -233,12 +126,49 @@ class Population:
             If the text is not such a population.
         """
         try:
-            data = json.loads(text)
-            count, nulls = _natural(data["count"]), _natural(data["nulls"])
-            measures = {name: _moments(count, values) for name, values in data["measures"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError, RecursionError) as error:
-            raise DataError(f"The text is not a population as to_json writes it ({type(error).__name__}: {error}).") from error
-        return cls(count, nulls, measures)
+            return _from_dict(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise DataError(
+                f"The text is not a population as to_json writes it ({type(error).__name__}: {error})."
+            ) from error
+
+
+def _of(population: Population) -> str:
+    return ", ".join(population.measures) + (f" by {', '.join(population.by)}" if population.by else "")
+
+
+_TAGGED: dict[str, tuple[type, Any]] = {
+    "datetime": (datetime.datetime, datetime.datetime.fromisoformat),
+    "date": (datetime.date, datetime.date.fromisoformat),
+    "decimal": (Decimal, Decimal),
+}
+
+
+def _to_json(part: Any) -> Any:
+    """A part of a key: text, integers and bool as they are, the rest with its type."""
+    for tag, (type_, _) in _TAGGED.items():
+        if isinstance(part, type_):
+            return {tag: str(part)}
+    return part
+
+
+def _from_json(part: Any) -> Any:
+    if isinstance(part, dict):
+        ((tag, text),) = part.items()
+        return _TAGGED[tag][1](text)
+    if not isinstance(part, str | int):
+        raise TypeError(f"{part!r} is not a part of a key")
+    return part
+
+
+def _from_dict(data: Mapping[str, Any]) -> Population:
+    count, nulls = _natural(data["count"]), _natural(data["nulls"])
+    measures = {name: Moments.from_dict(count, values) for name, values in data["measures"].items()}
+    by = tuple(data.get("by", ()))
+    cohorts = {tuple(map(_from_json, cohort["key"])): _from_dict(cohort) for cohort in data.get("cohorts", ())}
+    if any(len(key) != len(by) for key in cohorts):
+        raise ValueError("a key does not fit by")
+    return Population(count, nulls, measures, by, cohorts)
 
 
 def _natural(value: object) -> int:
@@ -247,36 +177,64 @@ def _natural(value: object) -> int:
     return value
 
 
-def _fraction(value: object) -> Fraction:
-    if type(value) is not str:
-        raise ValueError(f"{value!r} is not a number in a string")
-    return Fraction(value)
+class Cohorts(Mapping[Key, Population]):
+    """The cohorts of some rows; their populations are made when they are looked at.
 
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The distinct keys.
+    sums : Sums
+        What was added up for each.
+    columns : list of (str, Fraction)
+        Name and unit of each measure.
+    ddof : int
+        For the variances.
+    """
 
-def _moments(count: int, values: Mapping[str, Any]) -> Moments:
-    ddof = values["ddof"]
-    if type(ddof) is not int or ddof not in (0, 1):
-        raise ValueError(f"ddof is {ddof!r}")
-    state: Exact | Welford
-    if values["method"] == "exact":
-        state = Exact(_fraction(values["sum"]), _fraction(values["sum_of_squares"]))
-        # Cauchy and Schwarz: no numbers have other sums
-        if state.sum**2 > count * state.sum_of_squares:
-            raise ValueError("no population has these sums")
-    elif values["method"] == "welford":
-        mean, m2 = (tuple(float.fromhex(part) for part in values[key]) for key in ("mean", "m2"))
-        if len(mean) != 2 or len(m2) != 2 or not np.isfinite([*mean, *m2]).all() or m2[0] < 0:
-            raise ValueError("mean and m2 are not pairs of finite numbers")
-        state = Welford(mean, m2, _fraction(values["unit"]))
-        if state.unit <= 0:
-            raise ValueError(f"unit is {values['unit']!r}")
-    else:
-        raise ValueError(f"method is {values['method']!r}")
-    return Moments(count, state, ddof)
+    def __init__(self, table: pa.Table, sums: Sums, columns: list[tuple[str, Fraction]], ddof: int) -> None:
+        self.table, self.sums, self.columns, self.ddof = table, sums, columns, ddof
+
+    @cached_property
+    def _index(self) -> dict[Key, int]:
+        return {key: i for i, key in enumerate(self)}
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(zip(*(column.to_pylist() for column in self.table.columns), strict=True))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, key: Key) -> Population:
+        return self.at(self._index[key])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self) == dict(other)
+
+    def at(self, code: int) -> Population:
+        """The population of one cohort."""
+        count = int(self.sums.counts[code])
+        exact = iter(self.sums.totals[code])
+        measures = {}
+        for i, (name, unit) in enumerate(self.columns):
+            state: Exact | Welford
+            if i in self.sums.states:
+                _, *parts = map(float, self.sums.states[i][code])
+                state = Welford((parts[0], parts[1]), (parts[2], parts[3]), unit)
+            else:
+                words = next(exact)
+                total = int.from_bytes(words[:3].astype("<u8").tobytes(), "little", signed=True)
+                state = Exact(total * unit, int.from_bytes(words[3:].astype("<u8").tobytes(), "little") * unit**2)
+            measures[name] = Moments(count, state, self.ddof)
+        return Population(count, int(self.sums.rows[code]) - count, measures)
 
 
 def population(
-    rows: Any, program: Program, by: Any = None, method: Method = "auto", threads: int | None = None
+    rows: Any,
+    program: Program,
+    by: str | Sequence[str] | None = None,
+    method: Method = "auto",
+    threads: int | None = None,
 ) -> Population:
     """Count the rows and add up the moments of every measure: pass 1.
 
@@ -292,6 +250,8 @@ def population(
         referrer. A row that is null in a measure, or in the base of the reward if that column is there, is left out.
     program : Program
         Names the measures and the ddof.
+    by : str or sequence of str, optional
+        Cohort columns (month, site, country): the result then also has a population per cohort.
     method : {"auto", "exact", "welford"}
         "auto": exact for integers, bool and decimals, Welford for floats.
     threads : int, optional
@@ -304,8 +264,8 @@ def population(
     Raises
     ------
     DataError
-        A column is missing, there twice or of a type that is not a number; a value is NaN or infinite; exact
-        moments of floats are asked for.
+        A column is missing, there twice or of a type that is not a number; a value is NaN or infinite; a cohort
+        column is null; exact moments of floats are asked for.
 
     References
     ----------
@@ -321,7 +281,20 @@ def population(
     """
     if method not in ("auto", "exact", "welford"):
         raise DataError(f'method is {method!r}; it must be "auto", "exact" or "welford".')
-    return add_up(rows_views(table_of(rows), program, paid=False), program, method, threads)
+    table, names = table_of(rows), names_of(by)
+    views = rows_views(table, program, paid=False)
+    whole = add_up(views, program, method, threads)
+    if not names:
+        return whole
+    cohorts = cohorts_of(views, encode(table, names), program, method)
+    return Population(whole.count, whole.nulls, whole.measures, names, cohorts)
+
+
+def cohorts_of(views: Views, keys: Keys, program: Program, method: Method = "auto") -> Cohorts:
+    """Pass 1 by cohort, over columns that have been checked."""
+    welford = [method == "welford" or view.unit is None for view in views.measures]
+    columns = [(view.name, Fraction(view.unit or 1)) for view in views.measures]
+    return Cohorts(keys.table, add_up_by(views, keys, welford), columns, program.rule.ddof)
 
 
 def add_up(views: Views, program: Program, method: Method, threads: int | None) -> Population:
@@ -346,14 +319,14 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
     measures = {}
     for i, view in enumerate(views.measures):
         states = [part[1][i] for part in parts]
+        unit = Fraction(view.unit or 1)
         state: Exact | Welford
         if welford[i]:
             merged = kernels.active.merge(np.array(states, dtype=np.float64).reshape(-1, 5))
-            state = Welford(merged[1:3], merged[3:5], Fraction(view.unit or 1))
+            state = Welford(merged[1:3], merged[3:5], unit)
             if count and merged[3] < count * _SMALLEST_VARIANCE and len(_counted(view, views).unique()) > 1:
                 raise _beyond(view)
         else:
-            unit = Fraction(view.unit or 1)
             state = Exact(sum(s[0] for s in states) * unit, sum(s[1] for s in states) * unit**2)
         measures[view.name] = Moments(count, state, program.rule.ddof)
     return Population(count, views.n_rows - count, measures)
@@ -379,5 +352,5 @@ def _counted(view: View, views: Views) -> pa.ChunkedArray:
 def _beyond(view: View) -> DataError:
     return DataError(
         f"Column {view.name!r} has values whose squares are beyond float64, so Welford's method cannot add them up; "
-        'rescale it, or use method="exact".'
+        "rescale it."
     )

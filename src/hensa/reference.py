@@ -302,7 +302,7 @@ def _measure(name: str, cells: list[Any], counts: list[bool]) -> _Column:
         if not isinstance(cell, int | float | Decimal | None):
             found = type(cell).__name__
             raise DataError(f"Column {name!r} holds a {found} in row {row}; a measure is an integer, decimal or float.")
-        if counts[row] and not _is_finite(cell):
+        if not _is_finite(cell) and (counts[row] or isinstance(cell, Decimal)):
             raise DataError(f"Column {name!r} is {cell} in row {row}; a measure must be finite.")
     kinds = {type(cell) for cell in cells}
     if float in kinds:
@@ -374,8 +374,8 @@ class _Scorer:
         self.thresholds = rates.thresholds
         self.float_thresholds = [_nearest(threshold) for threshold in rates.thresholds]
         # The rounding of f moves the score by at most |c| (|f| 2^-53 + 2^-1075). The bound takes products not to
-        # underflow by more than 2^-1000, which |c| > 2^-1000 ensures; otherwise floats decide nothing. (A loop, as sum()
-        # adds otherwise from Python 3.12 on.)
+        # underflow by more than 2^-1000, which |c| > 2^-1000 ensures; otherwise floats decide nothing. (A loop, as
+        # sum() adds otherwise from Python 3.12 on.)
         self.e0 = 2.0**-1000
         for term in self.terms:
             usual = abs(term.c) > 2.0**-1000 or not term.factor or not term.variance

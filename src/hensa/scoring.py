@@ -1,34 +1,29 @@
 """Pass 2: every row's score, step, rate and reward, from the population and the program."""
 
 from collections.abc import Sequence
-from fractions import Fraction
-from functools import cached_property
-from math import floor, inf, isqrt
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.columns import View, Views, allocate, array_of, column_of, rows_views, table_of
+from hensa.cohorts import encode, names_of
+from hensa.columns import Views, allocate, array_of, rows_views, table_of
 from hensa.errors import DataError
-from hensa.lookup import lookup
-from hensa.population import Exact, Moments, Population, Welford, add_up
+from hensa.judge import CohortJudge, Judge, PopulationJudge
+from hensa.population import Population, cohorts_of
 from hensa.program import Program
 from hensa.threads import share_out
-from hensa.tiers import Tiers
 
 __all__ = ["score"]
 
 _TYPES = {"score": pa.float64(), "rate": pa.float64(), "step": pa.uint16(), "reward": pa.int64()}
-_INT64 = range(-(2**63), 2**63)
 
 
 def score(
     rows: Any,
     program: Program,
     population: Population | None = None,
-    by: Any = None,
+    by: str | Sequence[str] | None = None,
     columns: Sequence[str] = ("score", "rate", "reward"),
     threads: int | None = None,
     out: pa.Table | None = None,
@@ -48,9 +43,11 @@ def score(
         The rules.
     population : Population, optional
         Score against this population (of last month, or merged from parts) instead of the rows' own.
+    by : str or sequence of str, optional
+        Cohort columns (month, site, country): each row is scored against the population of its own cohort.
     columns : sequence of str
-        Of "score" (float64), "rate" (float64, a share: 0.098), "step" (uint16, 0 is the lowest), "reward" (int64, points) and
-        "<measure>_score" (float64, the standard score of one measure).
+        Of "score" (float64), "rate" (float64, a share: 0.098), "step" (uint16, 0 is the lowest), "reward" (int64,
+        points) and "<measure>_score" (float64, the standard score of one measure).
     threads : int, optional
         Number of threads; None: the CPUs that this process may use.
     out : pyarrow.Table, optional
@@ -82,17 +79,20 @@ def score(
     >>> paid["score"][99].as_py(), paid["step"][99].as_py()
     (54.9749371855331, 54)
     """
-    table = table_of(rows)
+    table, names = table_of(rows), names_of(by)
     columns = _asked(columns, table, program)
     views = rows_views(table, program, "reward" in columns)
-    own = population is None
-    if population is None:
-        population = add_up(views, program, "auto", threads)
-    results = _Results(table.num_rows, columns, views, out)
-    moments = [_moments(population, view.name, program) for view in views.measures]
-    if _all_null(population, own, views, moments, program):
-        return _with_columns(table, {name: pa.nulls(table.num_rows, _type(name)) for name in columns})
-    judge = _Judge(program, views, moments, own)
+    judge: Judge
+    if names:
+        keys = encode(table, names)
+        cohorts = cohorts_of(views, keys, program) if population is None else population.cohorts
+        judge = CohortJudge(program, views, keys, cohorts)
+        views = judge.views
+    else:
+        judge = PopulationJudge(program, views, population, threads)
+        if judge.all_null:
+            return _with_columns(table, {name: pa.nulls(table.num_rows, _type(name)) for name in columns})
+    results = _Results(table, columns, views, out)
     scorer = kernels.active.Scorer(
         [view.column for view in views.measures],
         views.base and views.base.column,
@@ -103,8 +103,7 @@ def score(
     )
     counts = share_out(lambda start, stop: scorer.run(start, stop, results.addresses), table.num_rows, threads)
     nulls = table.num_rows - sum(valid for valid, _ in counts)
-    off_table = sum(off for _, off in counts) if program.rates.below == "zero" else 0
-    return _with_columns(table, results.arrays(nulls, off_table))
+    return _with_columns(table, results.arrays(nulls, sum(off_table for _, off_table in counts)))
 
 
 def _asked(columns: Sequence[str], table: pa.Table, program: Program) -> tuple[str, ...]:
@@ -112,9 +111,8 @@ def _asked(columns: Sequence[str], table: pa.Table, program: Program) -> tuple[s
     known = [*_TYPES, *(f"{measure.column}_score" for measure in program.rule.measures)]
     for i, name in enumerate(columns):
         if name not in known or name in columns[:i]:
-            raise DataError(
-                f"columns names {name!r} {'twice' if name in known else ''}; it may name each of {', '.join(known)} once."
-            )
+            twice = " twice" if name in known else ""
+            raise DataError(f"columns names {name!r}{twice}; it may name each of {', '.join(known)} once.")
         if name in table.column_names:
             raise DataError(f"The rows already have a column {name!r}; rename it, or leave it out of columns.")
     if "reward" in columns and program.reward is None:
@@ -133,37 +131,13 @@ def _with_columns(table: pa.Table, arrays: dict[str, pa.Array]) -> pa.Table:
     return pa.Table.from_arrays([*table.itercolumns(), *arrays.values()], schema=schema)
 
 
-def _moments(population: Population, name: str, program: Program) -> Moments:
-    if name not in population.measures:
-        have = ", ".join(population.measures) or "no measures"
-        raise DataError(f"The population has no measure {name!r}; it has {have}.")
-    found = population[name]
-    return Moments(found.count, found.state, program.rule.ddof)
-
-
-def _all_null(population: Population, own: bool, views: Views, moments: list[Moments], program: Program) -> bool:
-    """Whether nothing can be scored: no row counts, or a constant measure makes every score null."""
-    ddof = program.rule.ddof
-    if population.count == 0:
-        if own or add_up(views, program, "auto", None).count == 0:
-            return True
-        raise DataError("The population is empty; scores need a population of at least one row.")
-    if population.count <= ddof:
-        raise DataError(f"The population has {population.count} row, and an SD with ddof {ddof} needs more.")
-    constant = [m.column for m, state in zip(program.rule.measures, moments, strict=True) if not state.variance_exact]
-    if constant and program.rule.constant == "error":
-        raise DataError(f'Column {constant[0]!r} is the same in every row, and the program says constant = "error".')
-    return bool(constant) and program.rule.constant == "null"
-
-
 class _Results:
     """The buffers of the result."""
 
-    def __init__(
-        self, n_rows: int, columns: Sequence[str], views: Views, out: pa.Table | None
-    ) -> None:
+    def __init__(self, table: pa.Table, columns: Sequence[str], views: Views, out: pa.Table | None) -> None:
+        n_rows = table.num_rows
         self.n_rows, self.columns = n_rows, columns
-        reused = {} if out is None else _reusable(out, columns, n_rows)
+        reused = {} if out is None else _reusable(out, columns, table)
         self.values = {name: reused.get(name) or allocate(n_rows * _type(name).bit_width // 8) for name in columns}
         bitmap_bytes = (n_rows + 7) // 8
         self.validity = allocate(bitmap_bytes) if any(view.has_bitmap for view in views.all) else None
@@ -185,102 +159,21 @@ class _Results:
         return results
 
 
-def _reusable(out: pa.Table, columns: Sequence[str], n_rows: int) -> dict[str, pa.Buffer]:
+def _reusable(out: pa.Table, columns: Sequence[str], table: pa.Table) -> dict[str, pa.Buffer]:
     """The value buffers of an earlier result."""
-    if not isinstance(out, pa.Table) or out.num_rows != n_rows:
+    if not isinstance(out, pa.Table) or out.num_rows != table.num_rows:
         found = f"{out.num_rows:,} rows" if isinstance(out, pa.Table) else f"a {type(out).__name__}"
-        raise DataError(f"out is {found}; it must be an earlier result with {n_rows:,} rows.")
+        raise DataError(f"out is {found}; it must be an earlier result with {table.num_rows:,} rows.")
+    read = {
+        buffer.address for column in table.columns for chunk in column.chunks for buffer in chunk.buffers() if buffer
+    }
     buffers = {}
     for name in columns:
-        chunks = column_of(out, name).chunks
-        if len(chunks) != 1 or chunks[0].type != _type(name) or chunks[0].offset or not chunks[0].buffers()[1].is_mutable:
-            raise DataError(f"Column {name!r} of out is not one that score() made; pass an earlier result as it was returned.")
-        buffers[name] = chunks[0].buffers()[1]
-    return buffers
-
-
-class _Judge:
-    """The constants of the kernel's arithmetic, and what integers decide where that arithmetic cannot."""
-
-    def __init__(self, program: Program, views: Views, moments: list[Moments], own: bool) -> None:
-        self.program, self.views, self.moments = program, views, moments
-        self.lookup = lookup(program, views.base.unit if views.base else None)
-        self.bounds = [_bound(view, m.state if own else None) for view, m in zip(views.measures, moments, strict=True)]
-        total = sum(measure.weight for measure in program.rule.measures)
-        self.weights = [program.rule.scale * measure.weight / total for measure in program.rule.measures]
-        self.decided: dict[tuple[Fraction, ...], tuple[int, float]] = {}
-
-    @cached_property
-    def tiers(self) -> Tiers:
-        return Tiers(self.program, [m.mean_exact for m in self.moments], [m.variance_exact for m in self.moments])
-
-    def decide(self, row: int) -> tuple[int, float]:
-        """The exact count of thresholds and the score of a row."""
-        values = tuple(view.value(row) for view in self.views.measures)
-        if values not in self.decided:
-            self.decided[values] = self.tiers.decide(values)
-        return self.decided[values]
-
-    def pay(self, row: int, count: int) -> int:
-        """The reward of a row, or the error that says it is none."""
-        view = self.views.base
-        assert view is not None
-        points = self.lookup.points(view.value(row), count)
-        if points not in _INT64:
-            base = view.array[row].as_py()
+        chunks = out.column(name).chunks if out.column_names.count(name) == 1 else []
+        buffer = chunks[0].buffers()[1] if len(chunks) == 1 and chunks[0].type == _type(name) else None
+        if buffer is None or chunks[0].offset or not buffer.is_mutable or buffer.address in read:
             raise DataError(
-                f"Column {view.name!r} is {base} in row {row}; its reward of {points} points is beyond int64."
+                f"out has no column {name!r} of its own that score() made; pass an earlier result as it was returned."
             )
-        return points
-
-    def constants(self) -> dict[str, Any]:
-        """What `Scorer` in kernels/score.pxi explains."""
-        rule = self.program.rule
-        k, k_double, f, near, c, single_c = [], [], [], [], [], []
-        for view, moments, weight in zip(self.views.measures, self.moments, self.weights, strict=True):
-            mean = moments.mean_exact / view.unit if view.unit else moments.mean_exact
-            if view.unit is None:
-                whole, exact = 0, Fraction(float(mean))
-                near.append(True)
-            else:
-                whole = floor(mean)
-                exact = Fraction(whole)
-                near.append(abs(whole) <= (2**62 if view.kind in ("int64", "uint64", "decimal128") else 2**52))
-                if not -(2**127) <= whole < 2**127:
-                    raise DataError(f"The population's mean of {view.name!r} is beyond the range of decimal128.")
-            k.append((whole & (2**64 - 1), whole >> 64 & (2**64 - 1)))
-            k_double.append(float(exact) if near[-1] else 0.0)
-            f.append(float(mean - exact))
-            sd = moments.rounded_sd(view.unit)
-            c.append(float(weight) / sd if sd else 0.0)
-            single_c.append(float(rule.scale) / sd if sd else 0.0)
-        # The rounding of f moves the score by at most |c| (|f| 2^-53 + 2^-1075). The bound takes products not to
-        # underflow by more than 2^-1000; a coefficient so small makes integers decide every row.
-        e0 = 2.0**-1000
-        for i, coefficient in enumerate(map(abs, c)):
-            usual = coefficient > 2.0**-1000 or not coefficient
-            e0 += coefficient * (abs(f[i]) * 2.0**-52 + 2.0**-1074) if usual else inf
-        slot, multiplier = self.tiers.keys([view.unit for view in self.views.measures], self.bounds)
-        return {
-            "centre": float(rule.centre),
-            "k": np.array(k, dtype=np.uint64),
-            "k_double": k_double,
-            "f": f,
-            "near": near,
-            "c": np.array(c),
-            "single_c": np.array(single_c),
-            "slot": np.array(slot, dtype=np.int64),
-            "multiplier": np.array([m % 2**64 for m in multiplier], dtype=np.uint64),
-            "n_words": 2 * len(c),
-            "bound": (len(c) + 16) * 2.0**-53,
-            "e0": e0,
-            **self.lookup.constants,
-        }
-
-
-def _bound(view: View, own: Exact | Welford | None) -> int:
-    """No integer of the column is larger in magnitude; in its own population, none is larger than √Σx²."""
-    bits = {"int8": 7, "int16": 15, "int32": 31, "uint8": 8, "uint16": 16, "uint32": 32, "bool": 1}
-    if view.kind in bits or view.unit is None or not isinstance(own, Exact):
-        return 1 << bits.get(view.kind, 127)
-    return isqrt(floor(own.sum_of_squares / view.unit**2))
+        buffers[name] = buffer
+    return buffers

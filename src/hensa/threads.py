@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from threading import Lock
 from typing import TypeVar
 
 from hensa.errors import HensaError
@@ -26,28 +26,34 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -
         threads = _cpus()
     elif not isinstance(threads, int) or threads < 1:
         raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
-    starts = range(0, n_rows, UNIT)
+    starts = iter(range(0, n_rows, UNIT))
     results: dict[int, T] = {}
-    pieces = count()
+    errors: dict[int, BaseException] = {}
+    lock = Lock()
 
     def take() -> None:
-        # next() on a count is atomic
-        while (piece := next(pieces)) < len(starts):
-            results[piece] = work(starts[piece], min(starts[piece] + UNIT, n_rows))
+        while not errors:
+            with lock:
+                start = next(starts, None)
+            if start is None:
+                return
+            try:
+                results[start] = work(start, min(start + UNIT, n_rows))
+            except BaseException as error:  # also Ctrl-C: the other threads stop at the end of their piece
+                errors[start] = error
 
-    helpers = min(threads, len(starts)) - 1
+    helpers = min(threads, -(-n_rows // UNIT)) - 1
     if helpers <= 0:
         take()
     else:
         with ThreadPoolExecutor(helpers) as pool:
-            futures = [pool.submit(take) for _ in range(helpers)]
-            try:
-                take()
-            finally:
-                pieces = iter(range(len(starts), len(starts) + helpers + 1))  # an error or Ctrl-C: no further pieces
-            for future in futures:
-                future.result()
-    return [results[piece] for piece in range(len(starts))]
+            for _ in range(helpers):
+                pool.submit(take)
+            take()
+    if errors:
+        # The pieces before it were all begun, so the first error is the same whatever the threads.
+        raise errors[min(errors)]
+    return [results[start] for start in range(0, n_rows, UNIT)]
 
 
 def _cpus() -> int:

@@ -83,10 +83,11 @@ class Tiers:
                 low, high = low + min(ends), high + max(ends)
             count = bisect_right(self.thresholds, low)
             if count == bisect_right(self.thresholds, high) and float(low) == float(high):
-                return count, self._on_step(float(low), count)
+                return count, self.on_step(float(low), count)
             bits *= 2
 
-    def _on_step(self, score: float, count: int) -> float:
+    def on_step(self, score: float, count: int) -> float:
+        """The score, moved to the side of the thresholds' float64 that says `count`."""
         if count and score < self.rounded_thresholds[count - 1]:
             return self.rounded_thresholds[count - 1]
         if count < len(self.thresholds) and score >= self.rounded_thresholds[count]:

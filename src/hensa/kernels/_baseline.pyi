@@ -1,14 +1,20 @@
-"""The interface of every build; what it does is in the .pxi files."""
+"""The interface of every build; what each function does is said in the .pxi files."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
+_Exact: TypeAlias = tuple[int, int]
+_Welford: TypeAlias = tuple[float, float, float, float, float]
+
+@disjoint_base
 class Column:
     def __new__(cls, kind: int, length: int, chunks: npt.NDArray[np.int64]) -> Column: ...
 
+@disjoint_base
 class Scorer:
     def __new__(
         cls,
@@ -22,10 +28,17 @@ class Scorer:
     def run(self, start: int, stop: int, outputs: dict[str, Any]) -> tuple[int, int]: ...
 
 def moments(
+    measures: list[Column], others: list[Column], welford: npt.NDArray[np.uint8], start: int, stop: int
+) -> tuple[int, list[_Exact | _Welford]]: ...
+def merge(states: npt.NDArray[np.float64]) -> _Welford: ...
+def moments_by(
     measures: list[Column],
     others: list[Column],
-    welford: npt.NDArray[np.uint8],
+    codes: npt.NDArray[np.int32],
     start: int,
     stop: int,
-) -> tuple[int, list[tuple[int, int] | tuple[float, float, float, float, float]]]: ...
-def merge(states: npt.NDArray[np.float64]) -> tuple[float, float, float, float, float]: ...
+    totals: npt.NDArray[np.uint64],
+    counts: npt.NDArray[np.int64],
+) -> None: ...
+def doubles(column: Column, out: npt.NDArray[np.float64]) -> None: ...
+def welford_by(values: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64]) -> list[_Welford]: ...

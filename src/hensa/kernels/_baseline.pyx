@@ -1,4 +1,5 @@
 """The kernels for any CPU of this architecture."""
 include "columns.pxi"
 include "moments.pxi"
+include "cohorts.pxi"
 include "score.pxi"

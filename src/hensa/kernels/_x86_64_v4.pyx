@@ -1,4 +1,5 @@
 """The kernels for x86-64-v4 CPUs (AVX-512)."""
 include "columns.pxi"
 include "moments.pxi"
+include "cohorts.pxi"
 include "score.pxi"

@@ -194,7 +194,6 @@ cdef struct Table:
     double last_bucket
     double margin
     double bound
-    double e0
     const double* rate              # rate[count]
     const uint16_t* step            # step[count]
     bint step_below                 # whether there is one below the first threshold
@@ -236,22 +235,22 @@ cdef void count_thresholds(hensa_table s, hensa_table cut, hensa_long_table belo
         count[i] = below[bucket[i]] + <int64_t> (s[i] >= cut[i])
 
 
-cdef int64_t near_cuts(hensa_table s, hensa_table m, hensa_table cut, int64_t n, double bound, double e0,
+cdef int64_t near_cuts(hensa_table s, hensa_table m, hensa_table cut, hensa_table e0, int64_t n, double bound,
                        double margin) noexcept nogil:
     """How many s may be within their error of a threshold; a NaN is near."""
     cdef int64_t i, far = 0
     cdef double e, distance
     for i in range(n):
-        e = bound * (m[i] + fabs(s[i])) + e0
+        e = bound * (m[i] + fabs(s[i])) + e0[i]
         distance = fabs(s[i] - cut[i])
         far += <int64_t> (distance > e) & <int64_t> (e < margin)
     return n - far
 
 
-cdef bint place_by_bisection(double s, double m, const Table* table, int64_t* count) noexcept nogil:
+cdef bint place_by_bisection(double s, double m, double e0, const Table* table, int64_t* count) noexcept nogil:
     """The count of one row, for any thresholds; False if it may be within its error of one."""
     cdef int64_t low = 0, high = table.n_thresholds, middle
-    cdef double e = table.bound * (m + fabs(s)) + table.e0
+    cdef double e = table.bound * (m + fabs(s)) + e0
     while low < high:
         middle = (low + high) >> 1
         if table.thresholds[middle] <= s:
@@ -432,6 +431,7 @@ cdef int remember(Decided* table, const uint64_t* key, int64_t count, double sco
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
     double other[TILE]              # differences, then cuts
+    double e0[TILE]
     int64_t bucket[TILE]
     double s[TILE]
     double m[TILE]
@@ -481,6 +481,13 @@ cdef class Scorer:
     cdef const int64_t[::1] slot
     cdef const uint64_t[::1] multiplier
     cdef int n_words
+    cdef bint integers
+    cdef int64_t centre_count
+    cdef double centre_score
+    cdef const double[::1] e0               # of each cohort, or of all rows
+    cdef const int32_t[::1] codes           # None: one population for all rows
+    cdef const double[:, :, ::1] cohorts    # of each cohort and measure: k, f, c, single c
+    cdef const uint64_t[:, :, ::1] cohort_k # integers beyond 32 bits: k in 128 bits
 
     def __cinit__(self, list measures, Column base, list others, dict constants, decide, pay):
         cdef Py_ssize_t i
@@ -502,11 +509,18 @@ cdef class Scorer:
         self.slot = constants["slot"]
         self.multiplier = constants["multiplier"]
         self.n_words = constants["n_words"]
+        self.integers = constants["integers"]
+        self.centre_count = constants["centre_count"]
+        self.centre_score = constants["centre_score"]
+        self.e0 = constants["e0"]
+        self.codes = constants["codes"]
+        self.cohorts = constants["cohorts"]
+        self.cohort_k = constants["cohort_k"]
         self.means = <Mean*> calloc(self.n_measures + 1, sizeof(Mean))
         if self.means == NULL:
             raise MemoryError
         k = constants["k"]
-        for i in range(self.n_measures):
+        for i in range(k.shape[0]):
             self.means[i].k.low = k[i, 0]
             self.means[i].k.high = k[i, 1]
             self.means[i].k_double = constants["k_double"][i]
@@ -524,7 +538,6 @@ cdef class Scorer:
         self.table.last_bucket = doubles.shape[0] - 1
         self.table.margin = constants["margin"]
         self.table.bound = constants["bound"]
-        self.table.e0 = constants["e0"]
         doubles = constants["rate"]
         self.table.rate = &doubles[0]
         shorts = constants["step"]
@@ -585,6 +598,8 @@ cdef class Scorer:
             for i in range(self.n_measures):
                 singles[i] = <double*> <size_t> outputs["singles"][i]
             new_decided(&decided, 64, self.n_words)
+            for i in range(TILE):
+                tile.e0[i] = self.e0[0] if self.codes is None else 0.0
             with nogil:
                 while row < stop:
                     n = TILE if stop - row > TILE else stop - row
@@ -611,6 +626,9 @@ cdef class Scorer:
 
         for j in range(self.n_measures):
             x = window(self.views[j], row, n, tile.window)
+            if self.codes is not None:
+                self.add_cohorts(j, x, row, n, tile, s, singles[j])
+                continue
             add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, self.means + j, self.c[j],
                         self.centre, s, tile.m, tile.other)
             if singles[j] != NULL:
@@ -621,7 +639,10 @@ cdef class Scorer:
         find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
         look_up(self.table.cut, tile.bucket, n, tile.other)
         count_thresholds(s, tile.other, self.table.below, tile.bucket, n, tile.count)
-        if near_cuts(s, tile.m, tile.other, n, self.table.bound, self.table.e0, self.table.margin):
+        if self.codes is not None:
+            for i in range(n):
+                tile.e0[i] = self.e0[self.codes[row + i]]
+        if near_cuts(s, tile.m, tile.other, tile.e0, n, self.table.bound, self.table.margin):
             self.settle(row, n, s, tile, masked, decided, key)
         if out.rate != NULL:
             rate = out.rate + row
@@ -649,6 +670,22 @@ cdef class Scorer:
             self.write_validity(row, n, tile, masked, out, off_table)
         return valid
 
+    cdef void add_cohorts(self, Py_ssize_t j, const void* x, int64_t row, int64_t n, Tile* tile, double* s,
+                          double* single) noexcept nogil:
+        cdef int kind = self.views[j].kind
+        cdef const int32_t* code = &self.codes[row]
+        cdef const double* values
+        if kind == INT64 or kind == UINT64 or kind == DECIMAL128:
+            # the constants' own k is 0 for these
+            values = differences_by(kind, x, code, n, &self.cohort_k[0, j, 0], 2 * self.n_measures, tile.other)
+        else:
+            values = as_doubles(kind, x, n, tile.other)
+        add_measure_by(FIRST if j == 0 else NEXT, values, code, n, &self.cohorts[0, j, 0], 4 * self.n_measures,
+                       self.centre, s, tile.m)
+        if single != NULL:
+            add_measure_by(SINGLE, values, code, n, &self.cohorts[0, j, 0], 4 * self.n_measures,
+                           self.centre, single + row, NULL)
+
     cdef void write_validity(self, int64_t row, int64_t n, Tile* tile, bint masked, const Output* out,
                              int64_t* off_table) noexcept nogil:
         cdef int64_t i
@@ -669,7 +706,12 @@ cdef class Scorer:
         cdef int64_t i, place
         for i in range(n):
             if (masked and not tile.valid[i]) or \
-                    place_by_bisection(s[i], tile.m[i], &self.table, tile.count + i):
+                    place_by_bisection(s[i], tile.m[i], tile.e0[i], &self.table, tile.count + i):
+                continue
+            if tile.m[i] == 0.0 and self.integers:
+                # every measure is at its mean or constant: the score is the centre
+                tile.count[i] = self.centre_count
+                s[i] = self.centre_score
                 continue
             self.make_key(row + i, tile, key)
             place = place_of(decided, key)
@@ -689,6 +731,8 @@ cdef class Scorer:
         cdef uint64_t one[2]
         for j in range(self.n_words):
             key[j] = 0
+        if self.codes is not None:
+            key[self.n_words - 1] = <uint64_t> self.codes[row]
         for j in range(self.n_measures):
             x = window(self.views[j], row, 1, one)
             if self.views[j].kind == FLOAT64:

@@ -1,0 +1,333 @@
+"""The constants of the kernel's arithmetic, and what integers decide where that arithmetic cannot."""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import cached_property
+from math import floor, inf, isqrt
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hensa.cohorts import Keys
+from hensa.columns import View, Views, null_view
+from hensa.errors import DataError
+from hensa.lookup import lookup
+from hensa.moments import Exact, Moments
+from hensa.population import Cohorts, Population, add_up
+from hensa.program import Program
+from hensa.threads import UNIT
+from hensa.tiers import Tiers
+
+__all__ = ["CohortJudge", "Judge", "PopulationJudge"]
+
+Key: TypeAlias = tuple[Any, ...]
+
+_INT64 = range(-(2**63), 2**63)
+_LONG = ("int64", "uint64", "decimal128")
+_WORD = 2**64 - 1
+
+
+class _Constants(NamedTuple):
+    """Of one measure in one population: z·scale·weight = ((x - k) - f) · c."""
+
+    k: int
+    """Integers: floor of the mean; floats: 0."""
+    k_double: float
+    """The same in float64; floats: the float64 nearest to the mean."""
+    f: float
+    """The float64 nearest to mean - k."""
+    c: float
+    """scale · weight / SD; 0.0 for a constant measure, which adds nothing."""
+    single_c: float
+    """scale / SD."""
+
+
+class Judge:
+    """What the kernel asks for: constants, decisions and payments. The subclasses know the populations."""
+
+    def __init__(self, program: Program, views: Views) -> None:
+        self.program, self.views = program, views
+        self.lookup = lookup(program, views.base.unit if views.base else None)
+        total = sum(measure.weight for measure in program.rule.measures)
+        self.weights = [program.rule.scale * measure.weight / total for measure in program.rule.measures]
+        self.decided: dict[tuple[Any, ...], tuple[int, float]] = {}
+
+    def constants(self) -> dict[str, Any]:
+        """What `Scorer` in kernels/score.pxi explains."""
+        raise NotImplementedError
+
+    def decide(self, row: int) -> tuple[int, float]:
+        """The exact count of thresholds and the score of a row."""
+        raise NotImplementedError
+
+    def checked(self, population: Population, where: str = "The population") -> list[Moments]:
+        """The moments of the measures, which must have SDs."""
+        rule, found = self.program.rule, []
+        for measure in rule.measures:
+            if measure.column not in population.measures:
+                have = ", ".join(population.measures) or "no measures"
+                raise DataError(f"{where} has no measure {measure.column!r}; it has {have}.")
+            moments = population[measure.column]
+            found.append(Moments(moments.count, moments.state, rule.ddof))
+        if 0 < population.count <= rule.ddof:
+            raise DataError(f"{where} has {population.count} row, and an SD with ddof {rule.ddof} needs more.")
+        if population.count and rule.constant == "error":
+            for measure, moments in zip(rule.measures, found, strict=True):
+                if not moments.variance_exact:
+                    rows = "every row" + where.removeprefix("The population")
+                    raise DataError(
+                        f'Column {measure.column!r} is the same in {rows}, and the program says constant = "error".'
+                    )
+        return found
+
+    def is_null(self, moments: list[Moments]) -> bool:
+        """Whether a constant measure makes every score null."""
+        return self.program.rule.constant == "null" and not all(m.variance_exact for m in moments)
+
+    def tiers_of(self, moments: list[Moments]) -> Tiers:
+        return Tiers(self.program, [m.mean_exact for m in moments], [m.variance_exact for m in moments])
+
+    def pay(self, row: int, count: int) -> int:
+        """The reward of a row, or the error that says it is none."""
+        view = self.views.base
+        assert view is not None
+        points = self.lookup.points(view.value(row), count)
+        if points not in _INT64:
+            base = view.array[row].as_py()
+            raise DataError(
+                f"Column {view.name!r} is {base} in row {row}; its reward of {points} points is beyond int64."
+            )
+        return points
+
+    def shared(self) -> dict[str, Any]:
+        """The constants that no population changes."""
+        rule, rates = self.program.rule, self.program.rates
+        count = bisect_right(rates.thresholds, rule.centre)
+        return {
+            "centre": float(rule.centre),
+            "integers": all(view.unit is not None for view in self.views.measures),
+            "centre_count": count,
+            "centre_score": Tiers(self.program, [], []).on_step(float(rule.centre), count),
+            "bound": (len(rule.measures) + 16) * 2.0**-53,
+            **self.lookup.constants,
+        }
+
+    def constants_of(self, view: View, moments: Moments, weight: Fraction) -> _Constants:
+        mean = moments.mean_exact / view.unit if view.unit else moments.mean_exact
+        whole = floor(mean) if view.unit else 0
+        if not -(2**127) <= whole < 2**127:
+            raise DataError(f"The population's mean of {view.name!r} is beyond the range of decimal128.")
+        k_double = float(whole) if view.unit else float(mean)
+        sd = moments.rounded_sd(view.unit)
+        return _Constants(
+            whole,
+            k_double,
+            float(mean - whole if view.unit else mean - Fraction(k_double)),
+            float(weight) / sd if sd else 0.0,
+            float(self.program.rule.scale) / sd if sd else 0.0,
+        )
+
+
+class PopulationJudge(Judge):
+    """Judges all rows by one population: a given one, or else the rows' own."""
+
+    def __init__(self, program: Program, views: Views, population: Population | None, threads: int | None) -> None:
+        super().__init__(program, views)
+        self.own = population is None
+        if population is None:
+            population = add_up(views, program, "auto", threads)
+        elif not population.count and add_up(views, program, "auto", threads).count:
+            raise DataError("The population is empty; scores need a population of at least one row.")
+        self.moments = self.checked(population)
+        self.all_null = not population.count or self.is_null(self.moments)
+
+    @cached_property
+    def tiers(self) -> Tiers:
+        return self.tiers_of(self.moments)
+
+    def decide(self, row: int) -> tuple[int, float]:
+        """The exact count of thresholds and the score of a row."""
+        values = tuple(view.value(row) for view in self.views.measures)
+        if values not in self.decided:
+            self.decided[values] = self.tiers.decide(values)
+        return self.decided[values]
+
+    def constants(self) -> dict[str, Any]:
+        """What `Scorer` in kernels/score.pxi explains."""
+        measures = zip(self.views.measures, self.moments, self.weights, strict=True)
+        found = [self.constants_of(view, moments, weight) for view, moments, weight in measures]
+        bounds = [
+            _bound(view, moments.state if self.own else None)
+            for view, moments in zip(self.views.measures, self.moments, strict=True)
+        ]
+        # Small inputs meet few ties: they are told apart by their values, and roots are not looked into.
+        units = [view.unit for view in self.views.measures]
+        slot, multiplier = self.tiers.keys(units, bounds) if self.views.n_rows > UNIT else _apart(len(found))
+        near = [
+            abs(constants.k) <= (2**62 if view.kind in _LONG else 2**52)
+            for view, constants in zip(self.views.measures, found, strict=True)
+        ]
+        return {
+            "k": np.array([(constants.k & _WORD, constants.k >> 64 & _WORD) for constants in found], dtype=np.uint64),
+            "k_double": [constants.k_double for constants in found],
+            "f": [constants.f for constants in found],
+            "near": near,
+            "c": np.array([constants.c for constants in found]),
+            "single_c": np.array([constants.single_c for constants in found]),
+            "e0": np.array([_e0([(constants.f, constants.c) for constants in found])]),
+            "slot": np.array(slot, dtype=np.int64),
+            "multiplier": np.array([m % 2**64 for m in multiplier], dtype=np.uint64),
+            "n_words": 2 * len(found),
+            "codes": None,
+            "cohorts": None,
+            "cohort_k": None,
+            **self.shared(),
+        }
+
+
+class CohortJudge(Judge):
+    """Judges every row by the population of its cohort.
+
+    Parameters
+    ----------
+    program, views
+        The rules and the rows.
+    keys : Keys
+        The cohort of every row.
+    cohorts : mapping of tuple to Population
+        Of at least these cohorts.
+    """
+
+    def __init__(self, program: Program, views: Views, keys: Keys, cohorts: Mapping[Key, Population]) -> None:
+        super().__init__(program, views)
+        self.keys, self.cohorts = keys, cohorts
+        self.tiers: dict[int, Tiers] = {}
+        self.n = keys.table.num_rows
+        shape = (self.n, len(views.measures))
+        self.numbers = np.zeros((*shape, 4))
+        self.wide_k = np.zeros((*shape, 2), dtype=np.uint64)
+        self.null = np.zeros(self.n, dtype=bool)
+        done = self.vectorised(cohorts) if isinstance(cohorts, Cohorts) and cohorts.table is keys.table else self.null
+        for code in np.flatnonzero(~done):
+            self.fill(int(code))
+        if self.null.any():
+            # Rows of these cohorts have no score: a column that is null there leaves them out.
+            mask = pa.array(np.zeros(views.n_rows, dtype=np.int8), mask=self.null[keys.codes])
+            self.views = views._replace(others=[*views.others, null_view(mask)])
+
+    def moments_of(self, code: int) -> list[Moments]:
+        """The moments of a cohort, which must have SDs if it has rows that count."""
+        key = tuple(column[code].as_py() for column in self.keys.table.columns)
+        where = f"The population of cohort {', '.join(map(repr, key))}"
+        if isinstance(self.cohorts, Cohorts) and self.cohorts.table is self.keys.table:
+            return self.checked(self.cohorts.at(code), where)
+        if key not in self.cohorts:
+            row = int(np.flatnonzero(self.keys.codes == code)[0])
+            raise DataError(f"{where}, of row {row}, is not there; there are {len(self.cohorts):,} others.")
+        return self.checked(self.cohorts[key], where)
+
+    def fill(self, code: int) -> None:
+        """The constants of one cohort."""
+        moments = self.moments_of(code)
+        if not moments[0].count:
+            self.null[code] = True
+            return
+        self.null[code] = self.is_null(moments)
+        for i, (view, state, weight) in enumerate(zip(self.views.measures, moments, self.weights, strict=True)):
+            found = self.constants_of(view, state, weight)
+            k_double = 0.0 if view.kind in _LONG else found.k_double
+            self.numbers[code, i] = k_double, found.f, found.c, found.single_c
+            self.wide_k[code, i] = found.k & _WORD, found.k >> 64 & _WORD
+
+    def vectorised(self, cohorts: Cohorts) -> npt.NDArray[np.bool_]:
+        """The same for all cohorts whose sums are small; returns which those are.
+
+        With n Σx² < 2^62 all integers below fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), and the float64
+        operations are those of `Moments.rounded_sd` and `constants_of`.
+        """
+        rule, sums = self.program.rule, cohorts.sums
+        count, left = sums.counts, sums.counts - rule.ddof
+        done = (left > 0) & (not sums.states)
+        for i in range(sums.totals.shape[1]):
+            words = sums.totals[:, i].view(np.int64)
+            total, squares = words[:, 0], words[:, 3]
+            small = (words[:, 1] == total >> 63) & (words[:, 2] == total >> 63) & (words[:, 4:] == 0).all(axis=1)
+            done &= small & (squares >= 0) & (count * squares.astype(np.float64) < 2.0**61)
+        constant = np.zeros(self.n, dtype=bool)
+        n, left = np.where(done, count, 1), np.where(done, left, 1)
+        for i, view in enumerate(self.views.measures if done.any() else []):
+            words = sums.totals[:, i].view(np.int64)
+            total, squares = np.where(done, words[:, 0], 0), np.where(done, words[:, 3], 0)
+            spread = n * squares - total * total
+            sd = np.sqrt(spread.astype(np.float64) / (n * left).astype(np.float64))
+            constant |= spread == 0
+            k = total // n
+            own = self.numbers[:, i]
+            own[:, 0] = 0.0 if view.kind in _LONG else k
+            own[:, 1] = (total - k * n) / n
+            np.divide(float(self.weights[i]), sd, out=own[:, 2], where=spread > 0)
+            np.divide(float(rule.scale), sd, out=own[:, 3], where=spread > 0)
+            self.wide_k[:, i, 0] = k.view(np.uint64)
+            self.wide_k[:, i, 1] = (k >> 63).view(np.uint64)
+        if rule.constant == "error":
+            return done & ~constant  # the others raise
+        self.null = done & constant & (rule.constant == "null")
+        return done
+
+    def decide(self, row: int) -> tuple[int, float]:
+        code = int(self.keys.codes[row])
+        values = tuple(view.value(row) for view in self.views.measures)
+        if (code, values) not in self.decided:
+            if code not in self.tiers:
+                self.tiers[code] = self.tiers_of(self.moments_of(code))
+            self.decided[code, values] = self.tiers[code].decide(values)
+        return self.decided[code, values]
+
+    def constants(self) -> dict[str, Any]:
+        n_measures = len(self.views.measures)
+        slot, multiplier = _apart(n_measures)
+        e0 = np.full(self.n, 2.0**-1000)
+        for i in range(n_measures):
+            f, c = self.numbers[:, i, 1], np.abs(self.numbers[:, i, 2])
+            e0 += np.where((c > 2.0**-1000) | (c == 0), c * (np.abs(f) * 2.0**-52 + 2.0**-1074), inf)
+        return {
+            "k": np.zeros((0, 2), dtype=np.uint64),
+            "c": np.zeros(0),
+            "single_c": np.zeros(0),
+            "e0": e0,
+            "slot": np.array(slot, dtype=np.int64),
+            "multiplier": np.array(multiplier, dtype=np.uint64),
+            "n_words": 2 * n_measures + 1,
+            "codes": self.keys.codes,
+            "cohorts": self.numbers,
+            "cohort_k": self.wide_k,
+            **self.shared(),
+        }
+
+
+def _apart(n_measures: int) -> tuple[list[int], list[int]]:
+    """Keys of rows that are equal only if all their values are: two words for each measure."""
+    return [2 * i for i in range(n_measures)], [1] * n_measures
+
+
+def _e0(pairs: list[tuple[float, float]]) -> float:
+    """The part of the error bound that does not depend on the row.
+
+    The rounding of f moves the score by at most |c| (|f| 2^-53 + 2^-1075). The bound takes products not to underflow
+    by more than 2^-1000; a coefficient so small that they may makes integers decide every row.
+    """
+    e0 = 2.0**-1000
+    for f, c in pairs:
+        e0 += abs(c) * (abs(f) * 2.0**-52 + 2.0**-1074) if abs(c) > 2.0**-1000 or not c else inf
+    return e0
+
+
+def _bound(view: View, own: object) -> int:
+    """No integer of the column is larger in magnitude; in its own population, none is larger than √Σx²."""
+    bits = {"int8": 7, "int16": 15, "int32": 31, "uint8": 8, "uint16": 16, "uint32": 32, "bool": 1}
+    if view.kind in bits or view.unit is None or not isinstance(own, Exact):
+        return 1 << bits.get(view.kind, 127)
+    return isqrt(floor(own.sum_of_squares / view.unit**2))

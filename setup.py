@@ -63,7 +63,7 @@ setup(
                 [f"src/hensa/kernels/{name}.pyx"],
                 extra_compile_args=COMMON + LEVELS.get(name, []),
                 extra_link_args=LINK,
-                depends=[f"src/hensa/kernels/{part}.pxi" for part in ("columns", "moments", "cohorts", "score")],
+                depends=[f"src/hensa/kernels/{part}.pxi" for part in ("columns", "totals", "floats", "moments", "cohorts", "score")],
             )
             for name in names
         ],

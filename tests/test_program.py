@@ -31,7 +31,7 @@ scale = 1
 centre = 50
 ddof = 0
 constant = "centre"
-measures = [{ column = "orders", weight = 1 }, { column = "cds", weight = 1 }]
+measures = [{ column = "orders", weight = 1 }, { column = "cds", weight = 1, negative = "error" }]
 [rates]
 unit = "percent"
 below = "first"
@@ -41,18 +41,19 @@ steps = [[0, 0.1], [50, 10.0], [100, 45.0]]
 base = "cents"
 rounding = "floor"
 cap = 100
+negative = "error"
 [standing]
 "rule.ddof" = "reconstructed"
 """
 NUMBER = 'a number of at most 50 digits: an integer, a decimal, or a string such as "1/3"'
 DECIMAL = "a decimal of at most 50 digits"
 ASCENDING = "thresholds that ascend without repeats (compared as float64)"
-MEASURES = 'measures = [{ column = "orders", weight = 1 }, { column = "cds", weight = 1 }]'
+MEASURES = 'measures = [{ column = "orders", weight = 1 }, { column = "cds", weight = 1, negative = "error" }]'
 STEPS = "steps = [[0, 0.1], [50, 10.0], [100, 45.0]]"
 LONG = "9" * 5000
 KEYS = (
     "effective_from, effective_until, rule.kind, rule.measures, rule.scale, rule.centre, rule.ddof, rule.constant, "
-    "rates.unit, rates.below, rates.outside, rates.steps, reward.base, reward.rounding, reward.cap"
+    "rates.unit, rates.below, rates.outside, rates.steps, reward.base, reward.rounding, reward.cap, reward.negative"
 )
 
 
@@ -91,7 +92,7 @@ def test_a_program_file_is_read_field_by_field():
         effective_from=datetime.date(1997, 1, 1),
         effective_until=datetime.date(1997, 12, 31),
         rule=StandardScore(
-            measures=(Measure("orders", Fraction(1)), Measure("cds", Fraction(1))),
+            measures=(Measure("orders", Fraction(1), "allow"), Measure("cds", Fraction(1), "error")),
             scale=Fraction(1),
             centre=Fraction(50),
             ddof=0,
@@ -107,7 +108,7 @@ def test_a_program_file_is_read_field_by_field():
                 Step(Decimal(100), Decimal("45.0")),
             ),
         ),
-        reward=Reward(base="cents", rounding="floor", cap=100),
+        reward=Reward(base="cents", rounding="floor", cap=100, negative="error"),
         standing={"rule.ddof": "reconstructed"},
     )
 
@@ -123,11 +124,11 @@ def test_what_a_file_leaves_out_takes_its_default():
         None,
         {},
     )
-    assert read.rule.measures == (Measure("x", Fraction(1)),)
+    assert read.rule.measures == (Measure("x", Fraction(1), "allow"),)
     assert (read.rule.scale, read.rule.centre, read.rule.ddof, read.rule.constant) == (1, 50, 0, "centre")
     assert (read.rates.unit, read.rates.below, read.rates.outside) == ("percent", "first", "error")
     assert read.rates.steps[0].standing is None
-    assert Reward(base="b") == Reward(base="b", rounding="floor", cap=None)
+    assert Reward(base="b") == Reward(base="b", rounding="floor", cap=None, negative="allow")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_a_program_is_frozen_and_survives_copy_and_pickle():
     assert pickle.loads(pickle.dumps(read)) == read
 
 
-# What is refused: the whole sentence, so that key, what was found and what is allowed are all pinned
+# What is refused: the whole sentence but for its full stop, so that key, what was found and what is allowed are pinned
 
 REFUSED = {
     "name is empty": (
@@ -222,6 +223,11 @@ REFUSED = {
     "unknown key at the top": (
         "nane = 1\n" + BASE,
         "nane: found an unknown key; "
+        "allowed: only name, title, effective_from, effective_until, rule, rates, reward, standing",
+    ),
+    "unknown key with a line break": (
+        '"na\\nme" = 1\n' + BASE,
+        '"na\\nme": found an unknown key; '
         "allowed: only name, title, effective_from, effective_until, rule, rates, reward, standing",
     ),
     "date is text": (
@@ -302,7 +308,11 @@ REFUSED = {
     ),
     "measure has an unknown key": (
         measures('{ column = "x", wieght = 1 }'),
-        "rule.measures[0].wieght: found an unknown key; allowed: only column, weight",
+        "rule.measures[0].wieght: found an unknown key; allowed: only column, weight, negative",
+    ),
+    "negative values of a measure are neither allowed nor errors": (
+        measures('{ column = "x", negative = "null" }'),
+        'rule.measures[0].negative: found \'null\'; allowed: "allow" or "error"',
     ),
     "measure is repeated": (
         measures('{ column = "x" }', '{ column = "y" }', '{ column = "x" }'),
@@ -417,9 +427,13 @@ REFUSED = {
         edited("cap = 100", "cap = 9223372036854775808"),
         "reward.cap: found 9223372036854775808; allowed: a whole number from 0 to 9223372036854775807",
     ),
+    "negative bases are neither allowed nor errors": (
+        edited('cap = 100\nnegative = "error"', "negative = false"),
+        'reward.negative: found false; allowed: "allow" or "error"',
+    ),
     "unknown key of the reward": (
         edited("cap = 100", "limit = 100"),
-        "reward.limit: found an unknown key; allowed: only base, rounding, cap",
+        "reward.limit: found an unknown key; allowed: only base, rounding, cap, negative",
     ),
     "standing is unknown": (
         edited('"reconstructed"', '"assumed"'),
@@ -440,7 +454,7 @@ REFUSED = {
 def test_a_refused_file_names_the_key_what_was_found_and_what_is_allowed(text, message):
     with pytest.raises(ProgramError) as caught:
         Program.parse(text)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{message}."
 
 
 @pytest.mark.parametrize(
@@ -454,7 +468,7 @@ def test_a_refused_file_names_the_key_what_was_found_and_what_is_allowed(text, m
     ],
 )
 def test_broken_toml_is_refused_with_its_line(text, line):
-    with pytest.raises(ProgramError, match=rf"^found text that is not TOML: .*{line}\b.*; allowed: TOML 1\.0$"):
+    with pytest.raises(ProgramError, match=rf"^found text that is not TOML: .*{line}\b.*; allowed: TOML 1\.0\.$"):
         Program.parse(text)
 
 
@@ -519,8 +533,8 @@ def test_toml_beyond_what_python_reads_is_refused(text):
 def test_what_python_builds_is_checked_alike(build, message):
     with pytest.raises(ProgramError) as caught:
         build()
-    assert str(caught.value) == message
-    assert str(pickle.loads(pickle.dumps(caught.value))) == message
+    assert str(caught.value) == f"{message}."
+    assert str(pickle.loads(pickle.dumps(caught.value))) == f"{message}."
 
 
 # Names and files
@@ -538,11 +552,11 @@ def test_an_unknown_name_is_refused_with_the_names_and_the_nearest():
         Program.load("hapitas-freind")
     assert str(caught.value) == (
         "found no built-in program 'hapitas-freind' (did you mean hapitas-friend?); "
-        f"allowed: {names}, or the path of a TOML file"
+        f"allowed: {names}, or the path of a TOML file."
     )
     with pytest.raises(ProgramError) as caught:
         Program.load("")
-    assert str(caught.value) == f"found no built-in program ''; allowed: {names}, or the path of a TOML file"
+    assert str(caught.value) == f"found no built-in program ''; allowed: {names}, or the path of a TOML file."
 
 
 def test_a_string_with_the_suffix_or_a_separator_and_a_path_are_files(tmp_path, monkeypatch):
@@ -566,7 +580,7 @@ def test_an_error_in_a_file_names_the_file(tmp_path):
     file.write_text(edited("ddof = 0", "ddof = 2"), encoding="utf-8")
     with pytest.raises(ProgramError) as caught:
         Program.load(file)
-    assert str(caught.value) == f"{file}: rule.ddof: found 2; allowed: 0 or 1"
+    assert str(caught.value) == f"{file}: rule.ddof: found 2; allowed: 0 or 1."
     file.write_text("name =", encoding="utf-8")
     with pytest.raises(ProgramError) as caught:
         Program.load(str(file))
@@ -578,7 +592,7 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path):
     file.write_bytes(BASE.encode().replace(b"CDs", "ハピ".encode("shift-jis")))
     with pytest.raises(ProgramError) as caught:
         Program.load(file)
-    assert str(caught.value) == f"{file}: found the byte 0x83 at line 2, which is not UTF-8; allowed: TOML in UTF-8"
+    assert str(caught.value) == f"{file}: found the byte 0x83 at line 2, which is not UTF-8; allowed: TOML in UTF-8."
 
 
 def test_what_cannot_be_read_as_a_file_is_refused(tmp_path):
@@ -586,7 +600,7 @@ def test_what_cannot_be_read_as_a_file_is_refused(tmp_path):
         with pytest.raises(ProgramError) as caught:
             Program.load(path)
         assert str(caught.value).startswith(f"{path}: found no readable file (")
-        assert str(caught.value).endswith("); allowed: a TOML file")
+        assert str(caught.value).endswith("); allowed: a TOML file.")
 
 
 # What is written
@@ -600,6 +614,7 @@ numbers = st.one_of(
 decimals = st.builds(lambda n, k: Decimal(f"{n}E{k}"), st.integers(-(10**25), 10**25), st.integers(-20, 20))
 names = st.text(min_size=1, max_size=20)
 standings = st.sampled_from(["stated", "public", "reconstructed"])
+negatives = st.sampled_from(["allow", "error"])
 dates = st.none() | st.dates()
 
 
@@ -620,6 +635,7 @@ def programs(draw: st.DrawFn) -> Program:
             base=names,
             rounding=st.sampled_from(["floor", "half_up", "ceil"]),
             cap=st.none() | st.integers(0, 2**63 - 1),
+            negative=negatives,
         )
     )
     keys = [f"rule.{key}" for key in ("kind", "scale", "measures")] + ["rates.steps", "effective_from"]
@@ -629,7 +645,7 @@ def programs(draw: st.DrawFn) -> Program:
         effective_from=first,
         effective_until=last,
         rule=StandardScore(
-            measures=[Measure(*pair) for pair in zip(columns, weights, strict=True)],
+            measures=[Measure(*pair, draw(negatives)) for pair in zip(columns, weights, strict=True)],
             scale=draw(numbers.filter(bool)),
             centre=draw(numbers),
             ddof=draw(st.sampled_from([0, 1])),
@@ -703,7 +719,7 @@ PLACES = [
     (Program, ["name", "title", "effective_from", "effective_until", "rule", "rates", "reward", "standing"]),
     (StandardScore, ["measures", "scale", "centre", "ddof", "constant"]),
     (RateTable, ["unit", "below", "outside", "steps"]),
-    (Reward, ["base", "rounding", "cap"]),
+    (Reward, ["base", "rounding", "cap", "negative"]),
 ]
 
 
@@ -717,12 +733,14 @@ def test_any_value_in_any_place_gives_a_checked_object_or_a_program_error(place,
         RateTable: {"steps": [(0, 1)]},
         Reward: {"base": "b"},
     }
-    message = field
+    message = f"{field}."
     try:
         build(**{**whole[build], field: value})
     except ProgramError as error:
         message = str(error)
     assert message.startswith(field)
+    assert message.endswith(".")
+    assert "\n" not in message
 
 
 @given(st.integers(0, len(BASE) - 1), st.integers(0, 8), st.text(string.printable + "ハ\0", max_size=4))
@@ -732,7 +750,7 @@ def test_any_edit_of_a_file_gives_a_program_or_a_program_error(at, removed, inse
         read = Program.parse(BASE[:at] + inserted + BASE[at + removed :])
     except ProgramError as error:
         refused = str(error)
-        assert re.fullmatch(r".*found .*; allowed: .+", refused, re.DOTALL)
+        assert re.fullmatch(r".*found .*; allowed: .+\.", refused)
     else:
         assert Program.parse(read.to_toml()) == read
 

@@ -11,7 +11,10 @@ from hensa import kernels
 from hensa.columns import Views, column_of
 from hensa.errors import DataError
 
-__all__ = ["Keys", "Sums", "add_up_by", "encode", "names_of"]
+__all__ = ["INTEGERS", "SUPER", "WELFORD", "Keys", "Sums", "add_up_by", "encode", "names_of"]
+
+INTEGERS, WELFORD, SUPER = range(3)
+"""How a measure is added up, as the kernel numbers it."""
 
 Int64s = npt.NDArray[np.int64]
 
@@ -38,7 +41,9 @@ class Sums:
     totals: npt.NDArray[np.uint64]
     """Shape (cohorts, exact measures, 8): sum in 3 words of two's complement, sum of squares in 5 words."""
     states: dict[int, npt.NDArray[np.float64]]
-    """Of float measures, by place: shape (cohorts, 5), the Welford states."""
+    """By place, of measures by Welford's method: shape (cohorts, 5)."""
+    floats: dict[int, list[tuple[int, int]]]
+    """By place, of exact floats: sum and sum of squares in units of `SUPER_UNIT`."""
 
 
 def names_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -108,20 +113,26 @@ def _dense(numbers: Int64s) -> tuple[Int64s, Int64s]:
     return (np.cumsum(present) - 1)[numbers], distinct
 
 
-def add_up_by(views: Views, keys: Keys, welford: Sequence[bool]) -> Sums:
-    """Pass 1 for every cohort."""
-    n, exact = keys.table.num_rows, [i for i, is_welford in enumerate(welford) if not is_welford]
+def add_up_by(views: Views, keys: Keys, ways: Sequence[int]) -> Sums:
+    """Pass 1 for every cohort; `ways` says how each measure is added up."""
+    n, exact = keys.table.num_rows, [i for i, way in enumerate(ways) if way == INTEGERS]
     totals = np.zeros((n, len(exact), 8), dtype=np.uint64)
     counts = np.zeros(n, dtype=np.int64)
     measures = [views.measures[i].column for i in exact]
     others = [view.column for view in views.all if view.column not in measures]
     kernels.active.moments_by(measures, others, keys.codes, 0, views.n_rows, totals, counts)
-    states = {i: _welford_by(views, i, keys, n) for i in range(len(welford)) if welford[i]}
-    return Sums(np.bincount(keys.codes, minlength=n), counts, totals, states)
+    states, floats = {}, {}
+    for i, way in enumerate(ways):
+        if way == WELFORD:
+            runs = kernels.active.welford_by(*_runs(views, i, keys, n))
+            states[i] = np.array(runs, dtype=np.float64).reshape(-1, 5)
+        elif way == SUPER:
+            floats[i] = kernels.active.exact_floats_by(*_runs(views, i, keys, n))
+    return Sums(np.bincount(keys.codes, minlength=n), counts, totals, states, floats)
 
 
-def _welford_by(views: Views, place: int, keys: Keys, n: int) -> npt.NDArray[np.float64]:
-    """The Welford states of one measure: rows are brought together by cohort, in their order."""
+def _runs(views: Views, place: int, keys: Keys, n: int) -> tuple[npt.NDArray[np.float64], Int64s]:
+    """The values of one measure brought together by cohort, in the order of rows, and where each cohort begins."""
     view = views.measures[place]
     counted = np.ones(views.n_rows, dtype=bool)
     for other in views.all:
@@ -135,5 +146,4 @@ def _welford_by(views: Views, place: int, keys: Keys, n: int) -> npt.NDArray[np.
     order = np.argsort(keys.codes[counted], kind="stable")
     offsets = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(np.bincount(keys.codes[counted], minlength=n), out=offsets[1:])
-    states = kernels.active.welford_by(values[counted][order], offsets)
-    return np.array(states, dtype=np.float64).reshape(-1, 5)
+    return values[counted][order], offsets

@@ -250,7 +250,7 @@ class CohortJudge(Judge):
         """
         rule, sums = self.program.rule, cohorts.sums
         count, left = sums.counts, sums.counts - rule.ddof
-        done = (left > 0) & (not sums.states)
+        done = (left > 0) & (not sums.states) & (not sums.floats)
         for i in range(sums.totals.shape[1]):
             words = sums.totals[:, i].view(np.int64)
             total, squares = words[:, 0], words[:, 3]

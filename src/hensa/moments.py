@@ -117,15 +117,15 @@ class Moments:
         return nearest_root(self.variance_exact) if self.count > self.ddof else nan
 
     def rounded_sd(self, unit: Fraction | None) -> float:
-        """The SD by three rounded operations, as the score is defined with; 0.0 for a constant measure.
+        """The SD that scores are defined with; 0.0 for a constant measure.
 
-        In units of a column of integers or decimals, √(fl(nΣx² - (Σx)²) / fl(n (n - ddof))); for a column of floats
-        (`unit` is None) √(fl(M2) / fl(n - ddof)).
+        For a column of floats (`unit` is None) `sd`. For integers and decimals, in units of the column, three rounded
+        operations, √(fl(nΣx² - (Σx)²) / fl(n (n - ddof))), which arrays of cohorts can do as well.
         """
-        m2, left = self.state.m2(self.count), self.count - self.ddof
         if unit is None:
-            return sqrt(float(m2) / left)
-        return sqrt(float(m2 * self.count / unit**2) / float(self.count * left))
+            return self.sd
+        left = self.count - self.ddof
+        return sqrt(float(self.state.m2(self.count) * self.count / unit**2) / float(self.count * left))
 
     def __add__(self, other: "Moments") -> "Moments":
         if not isinstance(other, Moments):

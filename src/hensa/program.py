@@ -49,7 +49,7 @@ class _Invalid(ProgramError, ValueError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.problem}"
+        return f"{self.key}: {self.problem}."
 
 
 def _refuse(key: str, found: object, allowed: str) -> NoReturn:
@@ -178,7 +178,7 @@ def _convert(type_: Any, value: Any, key: str) -> Any:
     if isinstance(value, Mapping) and isinstance(type_, type) and issubclass(type_, msgspec.Struct):
         for name in value:
             if name not in _types(type_) and name != type_.__struct_config__.tag_field:
-                _refuse(_dotted(key, str(name)), "an unknown key", f"only {', '.join(_types(type_))}")
+                _refuse(_dotted(key, _key(str(name))), "an unknown key", f"only {', '.join(_types(type_))}")
         for field in fields(type_):
             if field.required and field.name not in value:
                 _refuse(_dotted(key, field.name), "nothing", f"{_allowed(field.type)}, and it is required")
@@ -192,7 +192,7 @@ def _refuse_floats(value: object, key: str) -> None:
             _refuse(key, _shown(value), "an int, a Decimal or a string where a number is wanted")
         case dict():
             for name, item in value.items():
-                _refuse_floats(item, _dotted(key, str(name)))
+                _refuse_floats(item, _dotted(key, _key(str(name))))
         case list() | tuple():
             for index, item in enumerate(value):
                 _refuse_floats(item, f"{key}[{index}]")
@@ -228,6 +228,9 @@ class Measure(_Checked, frozen=True):
         Name of the column.
     weight : Fraction
         Weight of its standard score; an int, a Decimal or a string such as ``"1/3"`` is converted.
+    negative : {"allow", "error"}
+        Whether a value below 0 is data like any other, as a deviation of any sign is a legitimate statistic, or raises
+        DataError, as it should in a column of counts.
 
     Raises
     ------
@@ -237,11 +240,12 @@ class Measure(_Checked, frozen=True):
     Examples
     --------
     >>> Measure("orders", "1/3")
-    Measure(column='orders', weight=Fraction(1, 3))
+    Measure(column='orders', weight=Fraction(1, 3), negative='allow')
     """
 
     column: str
     weight: Fraction = Fraction(1)
+    negative: Literal["allow", "error"] = "allow"
 
 
 class StandardScore(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="standard-score"):
@@ -397,6 +401,8 @@ class Reward(_Checked, frozen=True, kw_only=True):
         How base x rate is made whole; half_up is floor(x + 1/2), for negative x too.
     cap : int, optional
         The most points a row is paid, applied after rounding.
+    negative : {"allow", "error"}
+        Whether a base below 0 is paid like any other, as a correction of earlier points may be, or raises DataError.
 
     Raises
     ------
@@ -406,12 +412,13 @@ class Reward(_Checked, frozen=True, kw_only=True):
     Examples
     --------
     >>> Reward(base="cents", cap=5000)
-    Reward(base='cents', rounding='floor', cap=5000)
+    Reward(base='cents', rounding='floor', cap=5000, negative='allow')
     """
 
     base: str
     rounding: Literal["floor", "half_up", "ceil"] = "floor"
     cap: int | None = None
+    negative: Literal["allow", "error"] = "allow"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -537,20 +544,20 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         if not is_file and name not in (names := cls.names()):
             near = difflib.get_close_matches(name, names, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
-            allowed = f"{', '.join(names)}, or the path of a TOML file"
+            allowed = f"{', '.join(names)}, or the path of a TOML file."
             raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")
         file = Path(name) if is_file else resources.files("hensa") / "programs" / f"{name}.toml"
         try:
             data = file.read_bytes()
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise ProgramError(f"{name}: found no readable file ({reason}); allowed: a TOML file") from None
+            raise ProgramError(f"{name}: found no readable file ({reason}); allowed: a TOML file.") from None
         try:
             return cls.parse(data.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             byte = f"the byte 0x{data[error.start]:02x} at line {line}"
-            raise ProgramError(f"{name}: found {byte}, which is not UTF-8; allowed: TOML in UTF-8") from None
+            raise ProgramError(f"{name}: found {byte}, which is not UTF-8; allowed: TOML in UTF-8.") from None
         except ProgramError as error:
             raise ProgramError(f"{name}: {error}") from None
 
@@ -578,16 +585,16 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         >>> Program.parse(text.replace("ddof = 0", "ddof = 2"))
         Traceback (most recent call last):
         ...
-        hensa.errors.ProgramError: rule.ddof: found 2; allowed: 0 or 1
+        hensa.errors.ProgramError: rule.ddof: found 2; allowed: 0 or 1.
         """
         try:
             document = tomllib.loads(toml_text, parse_float=_toml_decimal)
         except ValueError as error:
             end = f"at the end, line {toml_text.count(chr(10)) + 1}"
             reason = str(error).replace("at end of document", end)
-            raise ProgramError(f"found text that is not TOML: {reason}; allowed: TOML 1.0") from None
+            raise ProgramError(f"found text that is not TOML: {reason}; allowed: TOML 1.0.") from None
         except RecursionError:
-            raise ProgramError("found TOML that is nested too deeply; allowed: the tables of a program") from None
+            raise ProgramError("found TOML that is nested too deeply; allowed: the tables of a program.") from None
         try:
             if isinstance(rule := document.get("rule"), dict) and "kind" not in rule:
                 _refuse("rule.kind", "nothing", f"{_listed([StandardScore.__struct_config__.tag])}, and it is required")

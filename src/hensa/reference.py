@@ -340,12 +340,11 @@ class _Term:
         self.k: int | float = _nearest(self.mean) if column.is_float else floor(self.mean)
         self.f = _nearest(self.mean - Fraction(self.k))
         n, left = moments.count, moments.count - moments.ddof
-        if column.is_float:
-            variance = _nearest(self.variance * left) / left
-        else:  # n left V = n sum(x^2) - sum(x)^2, an integer
-            variance = _nearest(self.variance * n * left) / _nearest(Fraction(n * left))
-        self.c = _nearest(self.factor) / sqrt(variance) if variance else 0.0
-        self.g = _nearest(scale) / sqrt(variance) if variance else 0.0
+        # n left V = n sum(x^2) - sum(x)^2, an integer but for floats
+        rounded = sqrt(_nearest(self.variance * n * left) / _nearest(Fraction(n * left)))
+        sd = moments.sd if column.is_float else rounded
+        self.c = _nearest(self.factor) / sd if sd else 0.0
+        self.g = _nearest(scale) / sd if sd else 0.0
 
     def deviation(self, x: int | float) -> float:
         return float(x - self.k) - self.f

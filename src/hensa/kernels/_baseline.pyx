@@ -1,5 +1,7 @@
 """The kernels for any CPU of this architecture."""
 include "columns.pxi"
+include "totals.pxi"
+include "floats.pxi"
 include "moments.pxi"
 include "cohorts.pxi"
 include "score.pxi"

@@ -145,6 +145,30 @@ def welford_by(const double[::1] values, const int64_t[::1] offsets):
     return states
 
 
+def exact_floats_by(const double[::1] values, const int64_t[::1] offsets):
+    """Exact (sum, sum of squares) of runs of finite values, in units of 2**-2368: run i is
+    values[offsets[i]:offsets[i + 1]]."""
+    cdef int64_t i, at, n
+    cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
+    cdef SuperPair* total = <SuperPair*> malloc(sizeof(SuperPair))
+    sums = []
+    try:
+        if scratch == NULL or total == NULL:
+            raise MemoryError
+        for i in range(offsets.shape[0] - 1):
+            memset(total, 0, sizeof(SuperPair))
+            at = offsets[i]
+            while at < offsets[i + 1]:
+                n = BLOCK if offsets[i + 1] - at > BLOCK else offsets[i + 1] - at
+                super_block(&values[at], n, total, scratch.clean, scratch.window)
+                at += n
+            sums.append((super_integer(&total.sum), super_integer(&total.squares)))
+        return sums
+    finally:
+        free(scratch)
+        free(total)
+
+
 # ---------------------------------------------------------------- pass 2
 
 cdef void add_measure_by(int loop, const double* x, const int32_t* code, int64_t n, const double* constants,

@@ -26,8 +26,14 @@ cdef extern from * nogil:
     #else
       static inline int hensa_ones(uint64_t w) { return __builtin_popcountll(w); }
     #endif
+
+    static inline double hensa_double(uint64_t bits) { double d; memcpy(&d, &bits, 8); return d; }
+    static inline uint64_t hensa_bits(double d) { uint64_t bits; memcpy(&bits, &d, 8); return bits; }
     """
     int hensa_ones(uint64_t word) noexcept
+    double hensa_double(uint64_t bits) noexcept
+    uint64_t hensa_bits(double d) noexcept
+    double fabs(double x) noexcept
     double ldexp(double x, int exponent) noexcept
 
 # The kinds of column, in the order of hensa.columns.KINDS.
@@ -203,10 +209,16 @@ cdef int64_t rows_that_count(View** views, Py_ssize_t n_views, int64_t row, int6
 
 
 cdef void bytes_of(const uint64_t* words, int64_t count, uint8_t* out) noexcept nogil:
-    """Words of validity to bytes of 0 and 1."""
-    cdef int64_t i
-    for i in range(count):
-        out[i] = <uint8_t> ((words[i >> 6] >> (i & 63)) & 1)
+    """Words of validity to bytes of 0 and 1; `out` has room for a multiple of 64."""
+    cdef int64_t i, j
+    cdef uint64_t byte, spread
+    for i in range((count + 63) >> 6):
+        for j in range(8):
+            byte = (words[i] >> (8 * j)) & 0xFF
+            # copies of the byte, each shifted by 7 more: bit k of the byte lands on bit 8 k, except bit 7
+            spread = ((byte & 0x7F) * <uint64_t> 0x02040810204081) & <uint64_t> 0x0101010101010101
+            spread |= (byte >> 7) << 56
+            memcpy(out + 64 * i + 8 * j, &spread, 8)
 
 
 ctypedef fused value_t:

@@ -9,50 +9,6 @@
 # at absolute row positions and are merged in the order of rows, so that neither chunks nor threads
 # change a bit. The bound is in `welford_block`.
 
-cdef enum:
-    BLOCK = 4096                    # rows; with 8-byte values 32 KiB
-    BLOCK_WORDS = 64                # validity bits of a block
-    LANES = 16                      # partial sums of the Welford loops, the same in every build
-    SUM_LIMBS = 3                   # |x| < 2^127, n < 2^63: |sum| < 2^190
-    SQUARES_LIMBS = 5               # x^2 <= 2^254, n < 2^63: sum < 2^317
-
-cdef uint64_t LOW32 = 0xFFFFFFFF
-
-
-# ---------------------------------------------------------------- wide totals
-
-cdef void add(uint64_t* total, int limbs, uint64_t value, int shift) noexcept nogil:
-    """total += value * 2^shift, for shift a multiple of 32."""
-    cdef int i = shift >> 6
-    cdef uint64_t part = value << (shift & 63)
-    cdef uint64_t rest = value >> 32 if shift & 63 else 0
-    cdef uint64_t carry
-    total[i] += part
-    carry = total[i] < part
-    i += 1
-    # rest < 2^32, so rest + carry cannot overflow
-    rest += carry
-    while rest and i < limbs:
-        total[i] += rest
-        rest = total[i] < rest
-        i += 1
-
-
-cdef void add_signed(uint64_t* total, int limbs, int64_t value, int shift) noexcept nogil:
-    """total += value * 2^shift in two's complement."""
-    cdef int i
-    cdef uint64_t negated[SUM_LIMBS]
-    if value >= 0:
-        add(total, limbs, <uint64_t> value, shift)
-        return
-    # -a = ~(~(-a) ...): subtract the magnitude by adding its complement
-    for i in range(limbs):
-        total[i] = ~total[i]
-    add(total, limbs, <uint64_t> 0 - <uint64_t> value, shift)
-    for i in range(limbs):
-        total[i] = ~total[i]
-
-
 # ---------------------------------------------------------------- exact blocks
 
 cdef struct Exact:
@@ -461,12 +417,16 @@ cdef struct Scratch:
     uint64_t words[BLOCK_WORDS]
 
 
+cdef enum:
+    INTEGERS, WELFORD, SUPER        # how a measure is added up
+
+
 cdef int64_t moments_pass(View** measures, Py_ssize_t n_measures, View** all_columns,
-                          Py_ssize_t n_columns, const uint8_t* welford, int64_t start, int64_t stop,
-                          Exact* exact, Welford* states, Scratch* scratch,
+                          Py_ssize_t n_columns, const uint8_t* method, int64_t start, int64_t stop,
+                          Exact* exact, Welford* states, SuperPair* supers, Scratch* scratch,
                           Py_ssize_t* bad_measure) noexcept nogil:
     """Adds the rows [start, stop) to the totals; returns the number of rows that count, or
-    -1 - row when the block at `row` has a Welford state that is not finite."""
+    -1 - row when the block at `row` has a state that is not finite."""
     cdef int64_t row = start, n, valid, count = 0, packed
     cdef Py_ssize_t i
     cdef const void* x
@@ -482,15 +442,19 @@ cdef int64_t moments_pass(View** measures, Py_ssize_t n_measures, View** all_col
             bytes_of(scratch.words, n, scratch.valid)
         for i in range(n_measures if valid else 0):
             x = window(measures[i], row, n, scratch.window)
-            if welford[i]:
+            if method[i] != INTEGERS:
                 values = as_doubles(measures[i].kind, x, n, scratch.clean)
                 packed = n
                 if valid < n:
                     packed = pack(values, scratch.valid, n, scratch.clean)
                     values = scratch.clean
+                bad_measure[0] = i
+                if method[i] == SUPER:
+                    if not super_block(values, packed, supers + i, scratch.clean, scratch.window):
+                        return -1 - row
+                    continue
                 block = welford_block(values, packed)
                 if not (block.m2.hi - block.m2.hi == 0 and block.mean.hi - block.mean.hi == 0):
-                    bad_measure[0] = i
                     return -1 - row
                 welford_merge(states + i, &block)
             else:
@@ -501,11 +465,7 @@ cdef int64_t moments_pass(View** measures, Py_ssize_t n_measures, View** all_col
     return count
 
 
-cdef object integer_of(const uint64_t* limbs, int n, bint signed):
-    return int.from_bytes((<const uint8_t*> limbs)[:8 * n], "little", signed=signed)
-
-
-def moments(list measures, list others, const uint8_t[::1] welford, int64_t start, int64_t stop):
+def moments(list measures, list others, const uint8_t[::1] method, int64_t start, int64_t stop):
     """The moments of some measures over the rows [start, stop).
 
     Parameters
@@ -514,16 +474,16 @@ def moments(list measures, list others, const uint8_t[::1] welford, int64_t star
         The columns to add up.
     others : list of Column
         Further columns; a row that is null in any column is left out.
-    welford : uint8 array
-        1 for the measures that take Welford's method, 0 for exact integers.
+    method : uint8 array
+        Of each measure: 0 for integers, 1 for Welford's method, 2 for exact floats.
     start, stop : int
         The rows; `start` is a multiple of BLOCK.
 
     Returns
     -------
     tuple
-        The number of rows that count, and for each measure (sum, sum of squares) as int, or
-        (count, mean, mean's tail, M2, M2's tail) as float.
+        The number of rows that count, and for each measure (sum, sum of squares) as int, of exact floats
+        in units of 2**-2368, or (count, mean, mean's tail, M2, M2's tail) as float.
 
     Raises
     ------
@@ -534,21 +494,26 @@ def moments(list measures, list others, const uint8_t[::1] welford, int64_t star
     cdef View** views = views_of(measures + others)
     cdef Exact* exact = <Exact*> calloc(n + 1, sizeof(Exact))
     cdef Welford* states = <Welford*> calloc(n + 1, sizeof(Welford))
+    cdef SuperPair* supers = NULL
     cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
     cdef int64_t count
     cdef Py_ssize_t n_columns = n + len(others)
     cdef Welford* w
     try:
-        if exact == NULL or states == NULL or scratch == NULL:
+        if SUPER in method:
+            supers = <SuperPair*> calloc(n, sizeof(SuperPair))
+        if exact == NULL or states == NULL or scratch == NULL or (supers == NULL and SUPER in method):
             raise MemoryError
         with nogil:
-            count = moments_pass(views, n, views, n_columns, &welford[0], start, stop,
-                                 exact, states, scratch, &bad_measure)
+            count = moments_pass(views, n, views, n_columns, &method[0], start, stop,
+                                 exact, states, supers, scratch, &bad_measure)
         if count < 0:
             raise ArithmeticError(bad_measure, -1 - count)
         results = []
         for i in range(n):
-            if welford[i]:
+            if method[i] == SUPER:
+                results.append((super_integer(&supers[i].sum), super_integer(&supers[i].squares)))
+            elif method[i] == WELFORD:
                 w = states + i
                 results.append((w.count, w.mean.hi, w.mean.lo, w.m2.hi, w.m2.lo))
             else:
@@ -559,6 +524,7 @@ def moments(list measures, list others, const uint8_t[::1] welford, int64_t star
         free(views)
         free(exact)
         free(states)
+        free(supers)
         free(scratch)
 
 

@@ -17,10 +17,6 @@
 
 cdef extern from * nogil:
     """
-    #include <math.h>
-    static inline double hensa_double(uint64_t bits) { double d; memcpy(&d, &bits, 8); return d; }
-    static inline uint64_t hensa_bits(double d) { uint64_t bits; memcpy(&bits, &d, 8); return bits; }
-
     /* Arrays that do not overlap others of the same loop: without this no table look-up is vectorised. */
     #if defined(_MSC_VER)
       #define HENSA_APART __restrict
@@ -36,9 +32,6 @@ cdef extern from * nogil:
     ctypedef const double* hensa_table
     ctypedef int64_t* hensa_longs
     ctypedef const int64_t* hensa_long_table
-    double hensa_double(uint64_t bits) noexcept
-    uint64_t hensa_bits(double d) noexcept
-    double fabs(double x) noexcept
 
 cdef enum:
     TILE = 1024                     # rows; the arrays of a tile fit L1 together

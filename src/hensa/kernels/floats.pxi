@@ -1,0 +1,167 @@
+# Exact sums of floats: a superaccumulator (Neal 2015, "Fast exact summation using small and large
+# superaccumulators"), filled a block at a time by slices (the splitting of Ogita, Rump and Oishi 2005).
+#
+# With 2^(E-1) <= max |x| < 2^E over a block, every |x| >= 2^(E-28) is a multiple of 2^(E-80). Scaled by
+# 2^-E it is the sum of four slices, slice i a multiple of u_i = 2^(-20 i): the first at most 2^20 u_1 in
+# size, the others 2^19 u_i, as each is rounded to nearest. Products of two slices are integers below
+# 2^41 in their unit, and a block has 2^12 rows: all sums are integers below 2^53 in their unit, so
+# float64 adds them exactly, in any order. Smaller values are set aside and go round again with their
+# own E; each round takes at least 28 binades, and most blocks need one.
+
+cdef enum:
+    SLICE_LANES = 8
+    SUPER_LIMBS = 72                # bits 2^-2368 to 2^2240: squares of float64, 2^-2148 to 2^2048, n < 2^63
+    SUPER_OFFSET = 2368             # the first bit is worth 2^-2368: 2 (-1074) - 160 > -2368
+
+
+cdef struct Super:
+    # the positive and the negative parts, so that adding never borrows
+    uint64_t plus[SUPER_LIMBS]
+    uint64_t minus[SUPER_LIMBS]
+
+
+cdef struct SuperPair:
+    Super sum
+    Super squares
+
+
+cdef void super_add(Super* total, double value, int exponent) noexcept nogil:
+    """total += value * 2^exponent, for an integer value below 2^53."""
+    cdef uint64_t* limbs
+    cdef uint64_t magnitude = <uint64_t> fabs(value), part, carry
+    cdef int bit = exponent + SUPER_OFFSET, i = bit >> 6, shift = bit & 63
+    if magnitude == 0:
+        return
+    if value < 0:
+        limbs = total.minus
+    else:
+        limbs = total.plus
+    part = magnitude << shift
+    limbs[i] += part
+    carry = limbs[i] < part
+    # what the shift moves into the next limb is below 2^53, so the carry cannot overflow it
+    part = (magnitude >> (64 - shift) if shift else 0) + carry
+    while part:
+        i += 1
+        limbs[i] += part
+        part = limbs[i] < part
+
+
+cdef inline void slice_add(double x, double* s, double* q) noexcept nogil:
+    """Adds the four slices of |x| < 1 to s, and their products by weight to q."""
+    cdef double a = (x + 1.5 * 4294967296.0) - 1.5 * 4294967296.0                     # 2^32 = 2^52 u_1
+    cdef double b, c, d
+    x = x - a
+    b = (x + 1.5 * 4096.0) - 1.5 * 4096.0                                             # 2^12 = 2^52 u_2
+    x = x - b
+    c = (x + 1.5 * 0.00390625) - 1.5 * 0.00390625                                     # 2^-8 = 2^52 u_3
+    d = x - c
+    s[0] = s[0] + a
+    s[SLICE_LANES] = s[SLICE_LANES] + b
+    s[2 * SLICE_LANES] = s[2 * SLICE_LANES] + c
+    s[3 * SLICE_LANES] = s[3 * SLICE_LANES] + d
+    q[0] = q[0] + a * a
+    q[SLICE_LANES] = q[SLICE_LANES] + a * b
+    q[2 * SLICE_LANES] = q[2 * SLICE_LANES] + ((a * c + a * c) + b * b)
+    q[3 * SLICE_LANES] = q[3 * SLICE_LANES] + (a * d + b * c)
+    q[4 * SLICE_LANES] = q[4 * SLICE_LANES] + ((b * d + b * d) + c * c)
+    q[5 * SLICE_LANES] = q[5 * SLICE_LANES] + c * d
+    q[6 * SLICE_LANES] = q[6 * SLICE_LANES] + d * d
+
+
+cdef void slice_block(const double* x, int64_t n, double scale, double scale2, double* s, double* q) noexcept nogil:
+    cdef int64_t i, whole = n // SLICE_LANES
+    cdef int lane, rest = <int> (n % SLICE_LANES)
+    for i in range(whole):
+        for lane in range(SLICE_LANES):
+            slice_add(x[SLICE_LANES * i + lane] * scale * scale2, s + lane, q + lane)
+    for lane in range(rest):
+        slice_add(x[SLICE_LANES * whole + lane] * scale * scale2, s + lane, q + lane)
+
+
+cdef uint64_t largest_magnitude(const double* x, int64_t n) noexcept nogil:
+    """The bits of the largest |x|; as integers they are ordered like the values, NaN on top."""
+    cdef int64_t i, bits, top = 0
+    for i in range(n):
+        bits = <int64_t> (hensa_bits(x[i]) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
+        top = bits if bits > top else top
+    return <uint64_t> top
+
+
+cdef int64_t set_aside(double* x, int64_t n, double limit, double* small) noexcept nogil:
+    """Moves 0 < |x| < limit to `small`, leaving zeros; `small` may be `x` if it was copied from there."""
+    cdef int64_t i, count = 0
+    cdef double value
+    for i in range(n):
+        value = x[i]
+        if fabs(value) < limit and value != 0.0:
+            x[i] = 0.0
+            small[count] = value
+            count += 1
+    return count
+
+
+cdef int64_t count_small(const double* x, int64_t n, double limit) noexcept nogil:
+    cdef int64_t i, count = 0
+    for i in range(n):
+        count += <int64_t> (fabs(x[i]) < limit) & <int64_t> (x[i] != 0.0)
+    return count
+
+
+cdef bint super_block(const double* x, int64_t n, SuperPair* total, double* work, double* small) noexcept nogil:
+    """Adds a block to the totals; False if it holds a NaN or an infinity. `work` and `small` are scratch for
+    BLOCK values each; `work` may be `x`."""
+    cdef uint64_t top
+    cdef int exponent, half, i, j, weight
+    cdef int64_t left = n
+    cdef double limit, part
+    cdef double s[4 * SLICE_LANES]
+    cdef double q[7 * SLICE_LANES]
+    while left:
+        n = left
+        left = 0
+        top = largest_magnitude(x, n)
+        if top >> 52 == 0x7FF:
+            return False
+        if top == 0:
+            return True
+        # 2^(exponent-1) <= max |x| < 2^exponent
+        exponent = <int> (top >> 52) - 1022
+        if top >> 52 == 0:
+            exponent = -1074
+            while top:
+                exponent += 1
+                top >>= 1
+        limit = ldexp(1.0, exponent - 28)
+        if count_small(x, n, limit):
+            if x != work:
+                memcpy(work, x, <size_t> n * sizeof(double))
+            x = work
+            left = set_aside(work, n, limit, small)
+        for i in range(4 * SLICE_LANES):
+            s[i] = 0.0
+        for i in range(7 * SLICE_LANES):
+            q[i] = 0.0
+        half = exponent // 2
+        slice_block(x, n, ldexp(1.0, -half), ldexp(1.0, half - exponent), s, q)
+        for i in range(4):
+            part = 0.0
+            for j in range(SLICE_LANES):
+                part += s[i * SLICE_LANES + j]
+            super_add(&total.sum, ldexp(part, 20 * (i + 1)), exponent - 20 * (i + 1))
+        for i in range(7):
+            part = 0.0
+            for j in range(SLICE_LANES):
+                part += q[i * SLICE_LANES + j]
+            # the weights 3, 5 and 7 stand for two equal products each
+            weight = 1 if i & 1 else 0
+            super_add(&total.squares, ldexp(part, 20 * (i + 2)), 2 * exponent - 20 * (i + 2) + weight)
+        if left:
+            memcpy(work, small, <size_t> left * sizeof(double))
+            x = work
+    return True
+
+
+cdef object super_integer(const Super* total):
+    """The total in units of 2^-SUPER_OFFSET."""
+    return integer_of(total.plus, SUPER_LIMBS, False) - integer_of(total.minus, SUPER_LIMBS, False)

@@ -1,0 +1,46 @@
+# Totals wider than any C type: words of 64 bits, low word first.
+
+cdef enum:
+    BLOCK = 4096                    # rows; with 8-byte values 32 KiB
+    BLOCK_WORDS = 64                # validity bits of a block
+    LANES = 16                      # partial sums of the Welford loops, the same in every build
+    SUM_LIMBS = 3                   # |x| < 2^127, n < 2^63: |sum| < 2^190
+    SQUARES_LIMBS = 5               # x^2 <= 2^254, n < 2^63: sum < 2^317
+
+cdef uint64_t LOW32 = 0xFFFFFFFF
+
+
+cdef void add(uint64_t* total, int limbs, uint64_t value, int shift) noexcept nogil:
+    """total += value * 2^shift, for shift a multiple of 32."""
+    cdef int i = shift >> 6
+    cdef uint64_t part = value << (shift & 63)
+    cdef uint64_t rest = value >> 32 if shift & 63 else 0
+    cdef uint64_t carry
+    total[i] += part
+    carry = total[i] < part
+    i += 1
+    # rest < 2^32, so rest + carry cannot overflow
+    rest += carry
+    while rest and i < limbs:
+        total[i] += rest
+        rest = total[i] < rest
+        i += 1
+
+
+cdef void add_signed(uint64_t* total, int limbs, int64_t value, int shift) noexcept nogil:
+    """total += value * 2^shift in two's complement."""
+    cdef int i
+    cdef uint64_t negated[SUM_LIMBS]
+    if value >= 0:
+        add(total, limbs, <uint64_t> value, shift)
+        return
+    # -a = ~(~(-a) ...): subtract the magnitude by adding its complement
+    for i in range(limbs):
+        total[i] = ~total[i]
+    add(total, limbs, <uint64_t> 0 - <uint64_t> value, shift)
+    for i in range(limbs):
+        total[i] = ~total[i]
+
+
+cdef object integer_of(const uint64_t* limbs, int n, bint signed):
+    return int.from_bytes((<const uint8_t*> limbs)[:8 * n], "little", signed=signed)

@@ -494,6 +494,25 @@ def test_a_value_that_is_not_finite_is_an_error_against_a_stored_population_too(
         assert engines.score(rows, make("x"), population=stored)[1:] == ("x", row)
 
 
+@pytest.mark.parametrize("refused", ["x", "b", "xb", ""])
+@pytest.mark.parametrize("type_", TYPES, ids=str)
+def test_negative_values_are_refused_where_the_program_says_so(type_, refused):
+    rng = random.Random(f"{type_} {refused}")
+    other = rng.choice(INTEGERS + DECIMALS)
+    rows = pa.table(
+        {n: column(t, "1%", 3, "many", 300, rng, (-2, 90)) for n, t in zip("xb", (type_, other), strict=True)}
+    )
+    negative = {name: "error" if name in refused else "allow" for name in "xb"}
+    rule = StandardScore(measures=[Measure("x", 1, negative["x"])])
+    program = Program(
+        name="t", rule=rule, rates=RateTable(steps=WHOLE), reward=Reward(base="b", negative=negative["b"])
+    )
+    first = {n: next((i for i, v in enumerate(rows[n].to_pylist()) if v is not None and v < 0), None) for n in refused}
+    expected = next((Failure(hensa.DataError, name, row) for name, row in first.items() if row is not None), None)
+    for found in engines.population(rows, program), engines.score(rows, program):
+        assert found == expected if expected else not isinstance(found, Failure)
+
+
 def test_a_duplicate_column_is_an_error():
     rows = pa.table([pa.array([1, 2])] * 2, names=["x", "x"])
     assert isinstance(engines.population(rows, make("x")), Failure)

@@ -18,7 +18,8 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from io import TextIOWrapper
+from itertools import chain, pairwise
 from math import ceil
 from pathlib import Path
 from time import perf_counter
@@ -49,29 +50,37 @@ __all__ = ["app", "main"]
 
 FORMATS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 ROW_GROUP = 1 << 20
-NUMBER = r"(-?[0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?)|true|false"
+NUMBER = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x[0-9a-f]+|true|false|)", re.I)
+"""What Arrow reads as a number in CSV; nothing is a null."""
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
+@contextmanager
+def ending() -> Iterator[None]:
+    """Whatever goes wrong becomes one sentence and an exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        give_up_stdout()
+        raise typer.Exit(1) from None
+    except (KeyboardInterrupt, pa.ArrowCancelled):
+        say("hensa: interrupted.")
+        raise typer.Exit(130) from None
+    except (HensaError, OSError, pa.ArrowException, MemoryError) as error:
+        say(f"hensa: {sentence(error)}")
+        give_up_stdout()
+        raise typer.Exit(1) from None
+
+
 class Commands(TyperGroup):
-    """Whatever goes wrong in a command becomes one sentence and an exit code."""
+    """Commands that end like that."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
-        except BrokenPipeError:  # the reader has seen enough; nor may the flush at exit complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-        except (KeyboardInterrupt, pa.ArrowCancelled):
-            say("hensa: interrupted")
-            raise typer.Exit(130) from None
-        except (HensaError, OSError, pa.ArrowException, MemoryError) as error:
-            say(f"hensa: {sentence(error)}")
-            raise typer.Exit(1) from None
+        with ending():
+            return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -97,8 +106,9 @@ def writable(path: str) -> str:
 
 def version(wanted: bool) -> None:
     if wanted:
-        print(f"hensa {hensa.__version__}, kernel {kernels.name}")
-        print(f"Python {platform.python_version()}, pyarrow {pa.__version__}, numpy {np.__version__}")
+        with ending():
+            print(f"hensa {hensa.__version__}, kernel {kernels.name}")
+            print(f"Python {platform.python_version()}, pyarrow {pa.__version__}, numpy {np.__version__}")
         raise typer.Exit
 
 
@@ -107,6 +117,7 @@ Source = Annotated[
 ]
 Target = Annotated[str, typer.Option("--output", "-o", metavar="OUT", callback=writable, help="Like IN; - is stdout.")]
 Rules = Annotated[str, typer.Option("--program", "-p", metavar="NAME|FILE", help="A built-in program or a TOML file.")]
+By = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A cohort column; may be given several times.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: the CPUs this process may use.")]
 
 
@@ -134,6 +145,7 @@ def score(
         str | None,
         typer.Option(metavar="NAME,...", help="Of score, step, rate, reward, MEASURE_score; else score,rate,reward."),
     ] = None,
+    by: By = None,
     threads: Threads = None,
     population: Annotated[
         str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
@@ -142,6 +154,7 @@ def score(
     """Score the rows of IN and write them to OUT with the new columns added.
 
     From CSV, columns that the program does not read pass through unchanged, as text unless they are plain integers.
+    With --by, each row is scored against the rows of its own cohort.
     """
     rules = Program.load(program)
     default = "score,rate,reward" if rules.reward else "score,rate"
@@ -153,13 +166,15 @@ def score(
             stored = read_population(population) if population else None
             rows = read(source, rules)
         with run.stage("score"), naming(source):
-            used = stored if stored is not None else hensa.population(rows, rules, threads=threads)
-            paid = hensa.score(rows, rules, population=used, columns=wanted, threads=threads)
+            used = stored if stored is not None else hensa.population(rows, rules, by=by, threads=threads)
+            # Cohorts of the rows themselves are scored faster when score() takes them itself.
+            given = None if by and stored is None else used
+            paid = hensa.score(rows, rules, population=given, by=by, columns=wanted, threads=threads)
         with run.stage("write", total=paid.num_rows) as advance:
             parts = (paid.slice(start, ROW_GROUP) for start in range(0, paid.num_rows, ROW_GROUP))
             write(file, output, paid.schema, parts, advance)
     nulls = min(paid[name].null_count for name in wanted)
-    say(f"{paid.num_rows:,} rows, {nulls:,} of them null")
+    say(f"{paid.num_rows:,} rows, {nulls:,} of them null{cohorts(used)}")
     tables = [moments_table(used)]
     if "rate" in wanted:
         tables.append(bands_table(rules.rates, paid["rate"]))
@@ -176,6 +191,7 @@ def population(
     source: Source,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.json", help="Default: stdout.")] = "-",
     program: Rules = "hapitas-friend",
+    by: By = None,
     method: Annotated[Method, typer.Option(help="How the moments are computed.")] = Method.auto,
     threads: Threads = None,
 ) -> None:
@@ -188,9 +204,9 @@ def population(
             with run.stage("read"):
                 rows = read(source, rules)
             with run.stage("population"), naming(source):
-                taken = hensa.population(rows, rules, method=method.value, threads=threads)
+                taken = hensa.population(rows, rules, by=by, method=method.value, threads=threads)
         file.write(f"{taken.to_json()}\n".encode())
-    say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null")
+    say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
     console.print(moments_table(taken), "")
     run.report(rows.num_rows)
 
@@ -235,7 +251,10 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
         "effective_from": program.effective_from,
         "effective_until": program.effective_until,
         "rule.kind": "standard-score",
-        "rule.measures": ", ".join(f"{measure.column} (weight {measure.weight})" for measure in rule.measures),
+        "rule.measures": ", ".join(
+            f"{measure.column} (weight {measure.weight}{', negative: error' * (measure.negative == 'error')})"
+            for measure in rule.measures
+        ),
         "rule.scale": rule.scale,
         "rule.centre": rule.centre,
         "rule.ddof": rule.ddof,
@@ -246,7 +265,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
         "rates.steps": f"{len(rates.steps):,}, as follows",
     }
     if reward is not None:
-        parts |= {"reward.base": reward.base, "reward.rounding": reward.rounding, "reward.cap": reward.cap}
+        parts |= {f"reward.{key}": getattr(reward, key) for key in ("base", "rounding", "cap", "negative")}
     print(program.name)
     for key, value in parts.items():
         print(f"{key:<16} {'none' if value is None else value}{mark(program.standing.get(key))}")
@@ -267,6 +286,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
 def main() -> None:
     """Run the command `hensa`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that unfinished files are removed
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # titles are in any script, terminals are not
     app(prog_name="hensa")
 
 
@@ -295,10 +316,21 @@ def say(message: str) -> None:
     console.print(message, soft_wrap=True)
 
 
+def give_up_stdout() -> None:
+    """Drop what standard output does not take, or the flush at exit would complain once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, UnicodeDecodeError):
+        text = f"found the byte 0x{error.object[error.start]:02x}, which is not UTF-8"
+    return f"{text.rstrip('.')}."
 
 
 @contextmanager
@@ -343,6 +375,10 @@ class Run:
         say(f"{seconds:.2f} s ({stages}), {rows / seconds:,.0f} rows/s")
 
 
+def cohorts(population: hensa.Population) -> str:
+    return f", in {len(population.cohorts):,} cohorts by {', '.join(population.by)}" if population.by else ""
+
+
 def moments_table(population: hensa.Population) -> Table:
     table = plain_table("measure", "mean", "SD", "moments")
     for column, moments in population.measures.items():
@@ -379,6 +415,10 @@ def totals_table(columns: dict[str, pa.ChunkedArray]) -> Table:
             lowest, highest = (extreme or 0 for extreme in pc.min_max(column).as_py().values())
             if max(-lowest, highest) * len(column) >= 2**63:  # the sum of integers would wrap around
                 column = column.cast(pa.decimal128(38, 0))
+        elif pa.types.is_decimal(
+            column.type
+        ):  # as wide as no sum fills; Arrow adds up no narrower ones than decimal128
+            column = column.cast(pa.decimal256(76, column.type.scale))
         table.add_row(name, f"{pc.sum(column).as_py() or 0:,}")
     return table
 
@@ -411,8 +451,13 @@ def step_runs(rates: RateTable) -> list[list[Step]]:
 def replacing(path: str) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block completes and vanishes when it does not."""
     if path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise HensaError(f"standard output: {error.strerror or error}") from error
         return
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
@@ -431,14 +476,22 @@ def replacing(path: str) -> Iterator[BinaryIO]:
 def read(path: str, program: Program) -> pa.Table:
     with naming(path):
         format = format_of(path)
-        if format == "stream":
-            return pa.ipc.open_stream(sys.stdin.buffer).read_all()
-        Path(path).open("rb").close()  # says why a file cannot be read more briefly than pyarrow
+        if format != "stream":
+            Path(path).open("rb").close()  # says why a file cannot be read more briefly than pyarrow
         if format == "csv":
             return read_csv(path, program)
-        if format == "arrow":
-            return pa.ipc.open_file(pa.OSFile(path)).read_all()
-        return pq.ParquetFile(path).read()
+        try:
+            if format == "parquet":
+                return pq.ParquetFile(path, page_checksum_verification=True).read()
+            stream = pa.ipc.open_stream(sys.stdin.buffer) if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
+            rows = stream.read_all()
+            rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
+            return rows
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, pa.ArrowCancelled):
+                raise
+            kind = {"parquet": "Parquet", "arrow": "an Arrow file", "stream": "an Arrow stream"}[format]
+            raise HensaError(f"cannot be read as {kind}: {sentence(error)}") from error
 
 
 def read_population(path: str) -> hensa.Population:
@@ -450,22 +503,22 @@ def read_csv(path: str, program: Program) -> pa.Table:
     """Read what the program reads as the numbers it is, and the rest as text that stays as it is."""
     with open_text(path) as file:
         header = next(csv.reader(file), [])
-    options = arrow_csv.ConvertOptions(
-        column_types={name: pa.string() for name in header if name not in program.columns},
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
     try:
+        options = arrow_csv.ConvertOptions(
+            column_types={name: pa.string() for name in header if name not in program.columns},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
         table = arrow_csv.read_csv(path, convert_options=options)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeError) as error:
         raise HensaError(csv_fault(path, program) or sentence(error)) from error
     for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if name not in program.columns:
             table = table.set_column(index, name, as_integers(column))
         elif column.type == pa.null():  # no rows, or all of them empty
             table = table.set_column(index, name, column.cast(pa.int64()))
-        elif column.type == pa.string() and (fault := csv_fault(path, program)):
+        elif is_doubtful(column) and (fault := csv_fault(path, program)):
             raise HensaError(fault)
     return table
 
@@ -479,23 +532,39 @@ def as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
+def is_doubtful(column: pa.ChunkedArray) -> bool:
+    """Whether a column of a CSV file may hold what is not a number, or an integer that was rounded."""
+    if column.type == pa.float64():
+        return not pc.all(pc.less(pc.abs(column), 2.0**63)).as_py()  # nor is nan less
+    return column.type not in (pa.int64(), pa.bool_())
+
+
 def csv_fault(path: str, program: Program) -> str | None:
-    """The first line of a CSV file that is ragged or has something else than a number where the program reads one."""
+    """The first line of a CSV file that is ragged, not UTF-8 or no number where the program reads one."""
     with open_text(path) as file:
         lines = csv.reader(file)
         header = next(lines, [])
-        for cells in filter(None, lines):
+        for cells in chain([header], filter(None, lines)):
+            line = f"line {lines.line_num}"
+            for cell in cells:
+                if re.search("[\udc80-\udcff]", cell):
+                    return f"{line}: {cell.encode(errors='surrogateescape')!r:.80} is not UTF-8"
             if len(cells) != len(header):
-                return f"line {lines.line_num}: found {len(cells)} cells, where the header has {len(header)}"
+                return f"{line}: found {len(cells)} cells, where the header has {len(header)}"
             for name, cell in zip(header, cells, strict=True):
-                if name in program.columns and not re.fullmatch(NUMBER, cell):
-                    return f"line {lines.line_num}, column {name}: {cell!r} is not a number; leave a null empty"
+                if name not in program.columns or cells is header:
+                    continue
+                place = f"{line}, column {name}: {cell!r:.80}"
+                if not NUMBER.fullmatch(cell.strip(" \t") or cell):
+                    return f"{place} is not a number; leave a null empty"
+                if re.fullmatch("-?[0-9]+", cell) and not -(2**63) <= Decimal(cell) < 2**63:
+                    return f"{place} is an integer beyond int64"
     return None
 
 
 def open_text(path: str) -> TextIO:
     opener: Any = gzip.open if path.lower().endswith(".gz") else open
-    return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", newline=""))
+    return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=""))
 
 
 def write(
@@ -508,7 +577,7 @@ def write(
             "stream": pa.ipc.new_stream,
             "arrow": pa.ipc.new_file,
             "csv": arrow_csv.CSVWriter,
-            "parquet": partial(pq.ParquetWriter, compression="zstd"),
+            "parquet": partial(pq.ParquetWriter, compression="zstd", write_page_checksum=True),
         }[format_of(path)]
         sink = stack.enter_context(writer(file, schema))
         for part in parts:

@@ -1,5 +1,7 @@
 """Arrow in and out: tables from whatever speaks Arrow, checked views of their buffers, results as Arrow arrays."""
 
+import ctypes
+import os
 from collections.abc import Mapping
 from fractions import Fraction
 from math import isfinite
@@ -57,17 +59,52 @@ def table_of(rows: Any) -> pa.Table:
     DataError
         If it is neither, or its producer fails.
     """
-    if isinstance(rows, pa.Table):
-        return rows
-    if not (hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__") or isinstance(rows, Mapping)):
+    if not (isinstance(rows, Mapping) or hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__")):
         raise DataError(
             f"rows is a {type(rows).__name__}; it must have __arrow_c_stream__ or __arrow_c_array__ (pyarrow, Polars, "
             "pandas, DuckDB, nanoarrow ...) or be a mapping of names to arrays."
         )
     try:
-        return pa.table(dict(rows) if isinstance(rows, Mapping) else rows)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, OSError) as error:
-        raise DataError(f"rows cannot be read as an Arrow table: {str(error).strip().splitlines()[0]}") from error
+        table = _table(rows)
+        table.validate()  # only lengths, types and the sizes of buffers
+        if not table.is_cpu:
+            raise ValueError("they are in the memory of a device; copy them to the CPU first")
+    except MemoryError:
+        raise
+    except Exception as error:  # of the producer, which may raise anything
+        raise DataError(f"rows cannot be read as an Arrow table: {_reason(error)}.") from error
+    return table
+
+
+def _table(rows: Any) -> pa.Table:
+    match rows:
+        case pa.Table():
+            return rows
+        case pa.RecordBatchReader():
+            return rows.read_all()
+        case Mapping():
+            return pa.table({name: _array(name, values) for name, values in rows.items()})
+    return pa.Table.from_batches(*_imported(rows, pa.RecordBatch, pa.Schema))
+
+
+def _array(name: object, values: Any) -> Any:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    try:
+        if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):
+            return pa.chunked_array(*_imported(values, pa.Array, pa.DataType))
+        if hasattr(values, "__arrow_c_device_array__"):
+            raise TypeError(f"a {type(values).__name__} is in the memory of a device; copy it to the CPU first")
+        return pa.array(values)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"column {name!r}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(" .")
 
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -75,10 +112,14 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
     found = table.schema.get_all_field_indices(name)
     if len(found) != 1:
         have = ", ".join(map(repr, table.column_names[:20])) or "none"
-        raise DataError(
-            f"The rows have {len(found)} columns named {name!r}; the program needs exactly one (they have {have})."
-        )
-    return table.column(found[0])
+        raise DataError(f"The rows have {len(found)} columns named {name!r}; exactly one is needed (they have {have}).")
+    column = table.column(found[0])
+    if not (pa.types.is_primitive(column.type) or pa.types.is_decimal(column.type)):
+        try:
+            column.validate(full=True)  # offsets and indices, which would be followed
+        except pa.ArrowException as error:
+            raise DataError(f"Column {name!r} is not a valid Arrow array: {_reason(error)}.") from error
+    return column
 
 
 class Views(NamedTuple):
@@ -99,16 +140,14 @@ class Views(NamedTuple):
 def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
     """Views of a program's columns: measures are integers, bool, floats or decimals; the base is no float, as points
     are exact. Unless it is to be paid on, the base may be missing, and only its nulls are read."""
-    measures = [_view(table, measure.column, "a measure", KINDS) for measure in program.rule.measures]
+    measures = [_view(table, m.column, "a measure", KINDS, m.negative) for m in program.rule.measures]
     base, others = None, []
     if program.reward is not None:
-        name = program.reward.base
+        name, role, negative = program.reward.base, "the base of the reward", program.reward.negative
         if paid:
-            base = _view(
-                table, name, "the base of the reward", [kind for kind in KINDS if not kind.startswith("float")]
-            )
+            base = _view(table, name, role, [kind for kind in KINDS if not kind.startswith("float")], negative)
         elif name in table.column_names:
-            others = [_view(table, name, "the base of the reward", KINDS)]
+            others = [_view(table, name, role, KINDS, negative)]
     return Views(table.num_rows, measures, base, others)
 
 
@@ -128,7 +167,7 @@ def _kind(type_: pa.DataType) -> tuple[str, int]:
     return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(type_), str(type_)), 0
 
 
-def _view(table: pa.Table, name: str, role: str, kinds: list[str]) -> View:
+def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow") -> View:
     array = column_of(table, name)
     if pa.types.is_null(array.type):
         array = array.cast(pa.int64())  # what a list of None becomes
@@ -147,18 +186,35 @@ def _view(table: pa.Table, name: str, role: str, kinds: list[str]) -> View:
         start += len(chunk)
     unit = None if kind.startswith("float") else Fraction(10) ** -scale
     column = kernels.active.Column(KINDS.index(kind), start, places)
-    return View(name, kind, unit, column, pa.chunked_array(chunks, array.type), bool(places[:, 2].any()))
+    array = pa.chunked_array(chunks, array.type)
+    if negative == "error":
+        _refuse_negative(name, array)
+    return View(name, kind, unit, column, array, bool(places[:, 2].any()))
+
+
+def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:
+    if pa.types.is_boolean(array.type):
+        return
+    import pyarrow.compute as pc  # slow to import, seldom needed
+
+    values = array
+    if pa.types.is_decimal(array.type):  # their digits: Arrow takes no minimum of the narrower ones or below scale 0
+        digits = {32: pa.int32(), 64: pa.int64(), 128: pa.decimal128(38, 0)}[array.type.bit_width]
+        values = pa.chunked_array([chunk.view(digits) for chunk in array.chunks], digits)
+    lowest = pc.min(values).as_py()
+    if lowest is not None and lowest < 0:
+        row = pc.index(pc.less(values, 0), True).as_py()
+        raise DataError(
+            f"Column {name!r} is {array[row]} in row {row}; it must be 0 or more, as the program says "
+            'negative = "error" of it.'
+        )
 
 
 def _checked(chunk: pa.Array, name: str, width: int) -> pa.Array:
     """The chunk, whose buffers hold what it says; copied only if its values are not aligned to their size."""
-    try:
-        chunk.validate()
-    except pa.ArrowException as error:
-        raise DataError(f"Column {name!r} is not a valid Arrow array: {str(error).splitlines()[0]}") from error
+    if chunk.offset < 0:
+        raise DataError(f"Column {name!r} is not a valid Arrow array: its offset is {chunk.offset}.")
     validity, values = chunk.buffers()
-    if values is None or not values.is_cpu or (validity is not None and not validity.is_cpu):
-        raise DataError(f"Column {name!r} has no values in the memory of the CPU; copy it there first.")
     if values.address % min(width, 8):
         values = pa.py_buffer(values.to_pybytes())
         return pa.Array.from_buffers(chunk.type, len(chunk), [validity, values], offset=chunk.offset)
@@ -173,3 +229,136 @@ def allocate(n_bytes: int) -> pa.Buffer:
 def array_of(type_: pa.DataType, length: int, validity: pa.Buffer | None, values: pa.Buffer, nulls: int) -> pa.Array:
     """An Arrow array over buffers of ours."""
     return pa.Array.from_buffers(type_, length, [validity if nulls else None, values], null_count=nulls)
+
+
+# The structs of the Arrow C data and stream interface. pyarrow follows a null pointer, a negative offset or a negative
+# number of children, so these are looked for first. The sizes of buffers are not in the structs: there, producers are
+# believed.
+
+
+class _Schema(ctypes.Structure):
+    _fields_ = (
+        ("format", ctypes.c_char_p),
+        ("name", ctypes.c_char_p),
+        ("metadata", ctypes.c_void_p),
+        ("flags", ctypes.c_int64),
+        ("n_children", ctypes.c_int64),
+        ("children", ctypes.POINTER(ctypes.c_void_p)),
+        ("dictionary", ctypes.c_void_p),
+        ("release", ctypes.c_void_p),
+        ("private_data", ctypes.c_void_p),
+    )
+
+
+class _Array(ctypes.Structure):
+    _fields_ = (
+        ("length", ctypes.c_int64),
+        ("null_count", ctypes.c_int64),
+        ("offset", ctypes.c_int64),
+        ("n_buffers", ctypes.c_int64),
+        ("n_children", ctypes.c_int64),
+        ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+        ("children", ctypes.POINTER(ctypes.c_void_p)),
+        ("dictionary", ctypes.c_void_p),
+        ("release", ctypes.c_void_p),
+        ("private_data", ctypes.c_void_p),
+    )
+
+
+class _Stream(ctypes.Structure):
+    _fields_ = (
+        ("get_schema", ctypes.c_void_p),
+        ("get_next", ctypes.c_void_p),
+        ("get_last_error", ctypes.c_void_p),
+        ("release", ctypes.c_void_p),
+        ("private_data", ctypes.c_void_p),
+    )
+
+
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+_Get = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_Text = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)
+_Release = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _imported(source: Any, array_class: Any, type_class: Any) -> tuple[list[Any], Any]:
+    """The arrays (or batches) of a source, and their type (or schema)."""
+    if hasattr(source, "__arrow_c_stream__"):
+        capsule = source.__arrow_c_stream__()
+        return _streamed(_Stream.from_address(_pointer(capsule, b"arrow_array_stream")), array_class, type_class)
+    schema_capsule, array_capsule = source.__arrow_c_array__()
+    array = _Array.from_address(_pointer(array_capsule, b"arrow_array"))
+    _check(_Schema.from_address(_pointer(schema_capsule, b"arrow_schema")), array)
+    type_ = type_class._import_from_c_capsule(schema_capsule)
+    return [array_class._import_from_c(ctypes.addressof(array), type_)], type_
+
+
+def _streamed(stream: _Stream, array_class: Any, type_class: Any) -> tuple[list[Any], Any]:
+    def get(callback: int, struct: ctypes.Structure) -> int:
+        if code := _Get(callback)(ctypes.addressof(stream), ctypes.addressof(struct)):
+            text = _Text(stream.get_last_error)(ctypes.addressof(stream)) if stream.get_last_error else None
+            raise OSError((text or b"").decode(errors="replace") or os.strerror(code))
+        return ctypes.addressof(struct)
+
+    if not (stream.release and stream.get_schema and stream.get_next):
+        raise ValueError("the ArrowArrayStream is released or has no callbacks")
+    arrays: list[Any] = []
+    schema = _Schema()
+    address = get(stream.get_schema, schema)
+    _check_received(schema, None)
+    type_ = type_class._import_from_c(address)
+    capsule = type_.__arrow_c_schema__()  # the import has consumed the stream's own
+    schema = _Schema.from_address(_pointer(capsule, b"arrow_schema"))
+    while True:
+        array = _Array()
+        address = get(stream.get_next, array)
+        if not array.release:
+            return arrays, type_
+        _check_received(schema, array)
+        arrays.append(array_class._import_from_c(address, type_))
+
+
+def _check_received(schema: _Schema, array: _Array | None) -> None:
+    """Check what a stream gave, which is ours to release."""
+    try:
+        _check(schema, array)
+    except ValueError:
+        struct = array or schema
+        if struct.release:
+            _Release(struct.release)(ctypes.addressof(struct))
+        raise
+
+
+def _check(schema: _Schema, array: _Array | None, depth: int = 0) -> None:
+    """Refuse structs that pyarrow would follow to where there is no memory."""
+    structs: list[Any] = [schema] if array is None else [schema, array]
+    if not all(struct.release for struct in structs):
+        raise ValueError("an ArrowSchema or ArrowArray is released")
+    if not schema.format or depth > 64:
+        raise ValueError("an ArrowSchema " + ("is nested too deeply" if schema.format else "has no format"))
+    format_, name = schema.format.decode(), (schema.name or b"").decode()
+    where = f"the column {name!r} of format {format_!r}" if depth else f"the array of format {format_!r}"
+    if array is not None:
+        for field in ("length", "offset", "n_buffers"):
+            if getattr(array, field) < 0:
+                raise ValueError(f"{where} has {field} {getattr(array, field)}")
+        if not -1 <= array.null_count <= array.length:
+            raise ValueError(f"{where} has null_count {array.null_count}, and length {array.length}")
+        if array.n_buffers and not array.buffers:
+            raise ValueError(f"{where} has no buffers")
+    if schema.n_children < 0 or len({struct.n_children for struct in structs}) > 1:
+        raise ValueError(f"{where} has n_children {' and '.join(str(struct.n_children) for struct in structs)}")
+    for i in range(schema.n_children):
+        _check_parts(where, [struct.children and struct.children[i] for struct in structs], depth)
+    if any(struct.dictionary for struct in structs):
+        _check_parts(where, [struct.dictionary for struct in structs], depth)
+
+
+def _check_parts(where: str, addresses: list[Any], depth: int) -> None:
+    """Check a child or a dictionary."""
+    if not all(addresses):
+        raise ValueError(f"{where} has a null pointer where it must have a child")
+    schema, *arrays = addresses
+    _check(_Schema.from_address(schema), _Array.from_address(arrays[0]) if arrays else None, depth + 1)

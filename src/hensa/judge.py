@@ -1,6 +1,5 @@
 """The constants of the kernel's arithmetic, and what integers decide where that arithmetic cannot."""
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
@@ -51,8 +50,7 @@ class Judge:
     def __init__(self, program: Program, views: Views) -> None:
         self.program, self.views = program, views
         self.lookup = lookup(program, views.base.unit if views.base else None)
-        total = sum(measure.weight for measure in program.rule.measures)
-        self.weights = [program.rule.scale * measure.weight / total for measure in program.rule.measures]
+        self.weights = self.lookup.weights
         self.decided: dict[tuple[Any, ...], tuple[int, float]] = {}
 
     def constants(self) -> dict[str, Any]:
@@ -101,19 +99,6 @@ class Judge:
                 f"Column {view.name!r} is {base} in row {row}; its reward of {points} points is beyond int64."
             )
         return points
-
-    def shared(self) -> dict[str, Any]:
-        """The constants that no population changes."""
-        rule, rates = self.program.rule, self.program.rates
-        count = bisect_right(rates.thresholds, rule.centre)
-        return {
-            "centre": float(rule.centre),
-            "integers": all(view.unit is not None for view in self.views.measures),
-            "centre_count": count,
-            "centre_score": Tiers(self.program, [], []).on_step(float(rule.centre), count),
-            "bound": (len(rule.measures) + 16) * 2.0**-53,
-            **self.lookup.constants,
-        }
 
     def constants_of(self, view: View, moments: Moments, weight: Fraction) -> _Constants:
         mean = moments.mean_exact / view.unit if view.unit else moments.mean_exact
@@ -184,7 +169,8 @@ class PopulationJudge(Judge):
             "codes": None,
             "cohorts": None,
             "cohort_k": None,
-            **self.shared(),
+            "integers": all(view.unit is not None for view in self.views.measures),
+            **self.lookup.constants,
         }
 
 
@@ -304,7 +290,8 @@ class CohortJudge(Judge):
             "codes": self.keys.codes,
             "cohorts": self.numbers,
             "cohort_k": self.wide_k,
-            **self.shared(),
+            "integers": all(view.unit is not None for view in self.views.measures),
+            **self.lookup.constants,
         }
 
 

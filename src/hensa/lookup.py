@@ -1,5 +1,6 @@
-"""A program's rate table and reward as the numbers that the kernel looks up."""
+"""What the kernels need to know of a program, whatever the population: rates, rewards and the centre as tables."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hensa.program import Program, RateTable, Reward
+from hensa.tiers import Tiers
 
 __all__ = ["Lookup", "lookup"]
 
@@ -25,6 +27,8 @@ class Lookup(NamedTuple):
 
     constants: dict[str, Any]
     shares: list[Fraction]
+    weights: list[Fraction]
+    """scale · weight / sum of weights, of each measure."""
     reward: Reward | None
 
     def points(self, base: Fraction, count: int) -> int:
@@ -57,7 +61,15 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
     program = same.program
     first = program.rates.shares[0] if program.rates.below == "first" else Fraction(0)
     shares = [first, *program.rates.shares]
+    rule = program.rule
+    total = sum(measure.weight for measure in rule.measures)
+    weights = [rule.scale * measure.weight / total for measure in rule.measures]
+    centre_count = bisect_right(program.rates.thresholds, rule.centre)
     constants = {
+        "centre": float(rule.centre),
+        "centre_count": centre_count,
+        "centre_score": Tiers(program, [], []).on_step(float(rule.centre), centre_count),
+        "bound": (len(weights) + 16) * 2.0**-53,
         **_buckets(program.rates),
         "rate": np.array([float(share) for share in shares]),
         "step": np.array([0, *range(len(shares) - 1)], dtype=np.uint16),
@@ -65,7 +77,7 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
     }
     if unit is not None and program.reward is not None:
         constants |= _division(shares, unit, program.reward)
-    return Lookup(constants, shares, program.reward)
+    return Lookup(constants, shares, weights, program.reward)
 
 
 def _buckets(rates: RateTable) -> dict[str, Any]:

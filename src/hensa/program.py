@@ -6,7 +6,6 @@ that nothing downstream checks it again.
 """
 
 import datetime
-import difflib
 import json
 import os
 import re
@@ -542,7 +541,9 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         separators = [separator for separator in (os.sep, os.altsep) if separator]
         is_file = not isinstance(name_or_path, str) or name.endswith(".toml") or any(s in name for s in separators)
         if not is_file and name not in (names := cls.names()):
-            near = difflib.get_close_matches(name, names, n=1)
+            from difflib import get_close_matches  # seldom needed
+
+            near = get_close_matches(name, names, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             allowed = f"{', '.join(names)}, or the path of a TOML file."
             raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")

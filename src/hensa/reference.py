@@ -266,6 +266,12 @@ class _Input:
             self.need(name)
         read = [self.table[name] for name in program.columns if name in self.table]
         self.counts = [None not in cells for cells in zip(*read, strict=True)]
+        for measure in program.rule.measures:
+            _refuse_others_than_numbers(measure.column, self.table[measure.column])
+            if measure.negative == "error":
+                _refuse_negatives(measure.column, self.table[measure.column])
+        if program.reward is not None and program.reward.negative == "error":
+            _refuse_negatives(program.reward.base, self.table.get(program.reward.base, []))
         self.measures = [_measure(m.column, self.table[m.column], self.counts) for m in program.rule.measures]
         for name in self.by:
             if None in self.table[name]:
@@ -297,11 +303,25 @@ def _table(rows: Rows) -> dict[str, list[Any]]:
     return table
 
 
-def _measure(name: str, cells: list[Any], counts: list[bool]) -> _Column:
+def _refuse_others_than_numbers(name: str, cells: list[Any]) -> None:
     for row, cell in enumerate(cells):
         if not isinstance(cell, int | float | Decimal | None):
             found = type(cell).__name__
             raise DataError(f"Column {name!r} holds a {found} in row {row}; a measure is an integer, decimal or float.")
+
+
+def _refuse_negatives(name: str, cells: list[Any]) -> None:
+    for row, cell in enumerate(cells):
+        is_number = isinstance(cell, int | float) or (isinstance(cell, Decimal) and cell.is_finite())
+        if is_number and cell < 0:
+            raise DataError(
+                f"Column {name!r} is {cell} in row {row}; it must be 0 or more, as the program says "
+                'negative = "error" of it.'
+            )
+
+
+def _measure(name: str, cells: list[Any], counts: list[bool]) -> _Column:
+    for row, cell in enumerate(cells):
         if not _is_finite(cell) and (counts[row] or isinstance(cell, Decimal)):
             raise DataError(f"Column {name!r} is {cell} in row {row}; a measure must be finite.")
     kinds = {type(cell) for cell in cells}

@@ -12,7 +12,7 @@ from hensa.errors import DataError
 from hensa.judge import CohortJudge, Judge, PopulationJudge
 from hensa.population import Population, cohorts_of
 from hensa.program import Program
-from hensa.threads import share_out
+from hensa.threads import UNIT, share_out
 
 __all__ = ["score"]
 
@@ -146,6 +146,7 @@ class _Results:
         self.addresses = {
             **{name: address.get(name, 0) for name in _TYPES},
             "singles": [address.get(f"{view.name}_score", 0) for view in views.measures],
+            "stream": n_rows > UNIT,
             "validity": self.validity.address if self.validity else 0,
             "step_validity": self.step_validity.address if self.step_validity else 0,
         }

@@ -59,11 +59,34 @@ cdef void exact_shorts(const short_t* x, int64_t n, Exact* total) noexcept nogil
     add(total.squares, SQUARES_LIMBS, low + (<uint64_t> high << 16), 0)
 
 
+cdef bint exact_small(const word_t* x, int64_t n, Exact* total) noexcept nogil:
+    """Most words are small: with |x| < 2^19, |sum| < 2^31 and the sum of squares is below 2^50. False, and
+    nothing added, if one is not."""
+    cdef int64_t i
+    cdef int32_t s = 0
+    cdef int64_t q = 0
+    cdef uint32_t spread = 0
+    for i in range(n):
+        if word_t is int32_t:
+            spread |= <uint32_t> x[i] + <uint32_t> 0x80000      # below 2^20 exactly for |x| <= 2^19
+        else:
+            spread |= x[i] << 1 | x[i] >> 31 << 20
+        s += <int32_t> x[i]
+        q += <int64_t> <int32_t> x[i] * <int64_t> <int32_t> x[i]
+    if spread >> 20:
+        return False
+    add_signed(total.sum, SUM_LIMBS, s, 0)
+    add(total.squares, SQUARES_LIMBS, <uint64_t> q, 0)
+    return True
+
+
 cdef void exact_words(const word_t* x, int64_t n, Exact* total) noexcept nogil:
     # |x| < 2^32: |sum| < 2^44; x^2 < 2^64 is split in halves whose sums are < 2^44
     cdef int64_t i
     cdef int64_t s = 0
     cdef uint64_t square, low = 0, high = 0
+    if exact_small(x, n, total):
+        return
     for i in range(n):
         s += <int64_t> x[i]
         if word_t is int32_t:
@@ -414,11 +437,39 @@ cdef struct Scratch:
     double window[2 * BLOCK]        # values copied together; decimal128 takes two words
     double clean[2 * BLOCK]         # the same without nulls, or as doubles
     uint8_t valid[BLOCK]
-    uint64_t words[BLOCK_WORDS]
+    uint64_t words[WINDOW_WORDS]
 
 
 cdef enum:
     INTEGERS, WELFORD, SUPER        # how a measure is added up
+
+
+cdef bint moments_block(const View* view, int method, int64_t row, int64_t n, bint masked, const uint64_t* words,
+                        Exact* exact, Welford* state, SuperPair* supers, Scratch* scratch) noexcept nogil:
+    """Adds one block of one column to its totals; False if its state would not be finite."""
+    cdef const void* x = window(view, row, n, scratch.window)
+    cdef const double* values
+    cdef Welford block
+    if masked:
+        bytes_of(words, n, scratch.valid)
+    if method == INTEGERS:
+        if masked:
+            x = without_nulls(view.kind, x, scratch.valid, n, scratch.clean)
+        exact_block(view.kind, x, n, exact)
+        return True
+    values = as_doubles(view.kind, x, n, scratch.clean)
+    if masked:
+        n = pack(values, scratch.valid, n, scratch.clean)
+        values = scratch.clean
+    if n == 0:
+        return True
+    if method == SUPER:
+        return super_block(values, n, supers, scratch.clean, scratch.window)
+    block = welford_block(values, n)
+    if not (block.m2.hi - block.m2.hi == 0 and block.mean.hi - block.mean.hi == 0):
+        return False
+    welford_merge(state, &block)
+    return True
 
 
 cdef int64_t moments_pass(View** measures, Py_ssize_t n_measures, View** all_columns,
@@ -427,41 +478,25 @@ cdef int64_t moments_pass(View** measures, Py_ssize_t n_measures, View** all_col
                           Py_ssize_t* bad_measure) noexcept nogil:
     """Adds the rows [start, stop) to the totals; returns the number of rows that count, or
     -1 - row when the block at `row` has a state that is not finite."""
-    cdef int64_t row = start, n, valid, count = 0, packed
+    cdef int64_t row = start, end, at, n, here, counted, count = 0
     cdef Py_ssize_t i
-    cdef const void* x
-    cdef const double* values
-    cdef Welford block
     while row < stop:
-        n = BLOCK - row % BLOCK
+        n = WINDOW - row % WINDOW
         if n > stop - row:
             n = stop - row
-        valid = rows_that_count(all_columns, n_columns, row, n, scratch.words)
-        count += valid
-        if 0 < valid < n:
-            bytes_of(scratch.words, n, scratch.valid)
-        for i in range(n_measures if valid else 0):
-            x = window(measures[i], row, n, scratch.window)
-            if method[i] != INTEGERS:
-                values = as_doubles(measures[i].kind, x, n, scratch.clean)
-                packed = n
-                if valid < n:
-                    packed = pack(values, scratch.valid, n, scratch.clean)
-                    values = scratch.clean
-                bad_measure[0] = i
-                if method[i] == SUPER:
-                    if not super_block(values, packed, supers + i, scratch.clean, scratch.window):
-                        return -1 - row
-                    continue
-                block = welford_block(values, packed)
-                if not (block.m2.hi - block.m2.hi == 0 and block.mean.hi - block.mean.hi == 0):
-                    return -1 - row
-                welford_merge(states + i, &block)
-            else:
-                if valid < n:
-                    x = without_nulls(measures[i].kind, x, scratch.valid, n, scratch.clean)
-                exact_block(measures[i].kind, x, n, exact + i)
-        row += n
+        end = row + n
+        counted = rows_that_count(all_columns, n_columns, row, n, scratch.words)
+        count += counted
+        for i in range(n_measures if counted else 0):
+            bad_measure[0] = i
+            at = row
+            while at < end:
+                here = BLOCK if end - at > BLOCK else end - at
+                if not moments_block(measures[i], method[i], at, here, counted < n, scratch.words + ((at - row) >> 6),
+                                     exact + i, states + i, supers + i, scratch):
+                    return -1 - at
+                at += here
+        row = end
     return count
 
 
@@ -477,7 +512,7 @@ def moments(list measures, list others, const uint8_t[::1] method, int64_t start
     method : uint8 array
         Of each measure: 0 for integers, 1 for Welford's method, 2 for exact floats.
     start, stop : int
-        The rows; `start` is a multiple of BLOCK.
+        The rows; `start` is a multiple of WINDOW.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 # Pass 2: rows to scores, steps, rates and rewards.
 #
-# Each block of TILE rows goes through a few simple loops over arrays in L1, which the compiler can
+# Each tile of TILE rows goes through a few simple loops over arrays in L1, which the compiler can
 # vectorise one by one. The score of a row is this sequence of float64 operations in every build:
 #
 #     d_i = float(x_i - k_i) - f_i        k_i + f_i = mean_i, k_i an integer (a float64 for floats)
@@ -27,15 +27,44 @@ cdef extern from * nogil:
     typedef const double *HENSA_APART hensa_table;
     typedef int64_t *HENSA_APART hensa_longs;
     typedef const int64_t *HENSA_APART hensa_long_table;
+
+    /* Results larger than the caches go past them: an ordinary store reads the line that it overwrites. */
+    #if defined(__SSE2__) || defined(_M_X64)
+      #include <immintrin.h>
+      static inline void hensa_stream(void *to, const void *from, int64_t n_bytes) {
+          char *out = (char *) to;
+          const char *in = (const char *) from;
+          int64_t i, whole = ((uintptr_t) to & 63) ? 0 : n_bytes & ~(int64_t) 63;
+          for (i = 0; i < whole; i += 64) {
+    #if defined(__AVX__)
+              _mm256_stream_si256((__m256i *) (out + i), _mm256_loadu_si256((const __m256i *) (in + i)));
+              _mm256_stream_si256((__m256i *) (out + i + 32), _mm256_loadu_si256((const __m256i *) (in + i + 32)));
+    #else
+              int j;
+              for (j = 0; j < 64; j += 16)
+                  _mm_stream_si128((__m128i *) (out + i + j), _mm_loadu_si128((const __m128i *) (in + i + j)));
+    #endif
+          }
+          memcpy(out + whole, in + whole, (size_t) (n_bytes - whole));
+      }
+      static inline void hensa_fence(void) { _mm_sfence(); }
+    #else
+      static inline void hensa_stream(void *to, const void *from, int64_t n_bytes) {
+          memcpy(to, from, (size_t) n_bytes);
+      }
+      static inline void hensa_fence(void) {}
+    #endif
     """
+    void hensa_stream(void* to, const void* from_, int64_t n_bytes) noexcept
+    void hensa_fence() noexcept
     ctypedef double* hensa_doubles
     ctypedef const double* hensa_table
     ctypedef int64_t* hensa_longs
     ctypedef const int64_t* hensa_long_table
 
 cdef enum:
-    TILE = 1024                     # rows; the arrays of a tile fit L1 together
-    TILE_WORDS = 16                 # validity bits of a tile
+    TILE = 512                      # rows; the arrays of a tile fit L1 together
+    TILE_WORDS = 8                  # validity bits of a tile
 
 # 1.5 * 2^52: for |v| < 2^51 the float64 with bits MAGIC_BITS + v is MAGIC + v. It turns int64 into
 # float64 and back by additions, which every instruction set has for vectors.
@@ -302,9 +331,11 @@ cdef const int64_t* as_longs(int kind, const void* x, int64_t n, int64_t* scratc
 
 cdef bint rewards_fast(hensa_long_table base, hensa_long_table count, int64_t n, const Table* table,
                        hensa_longs out) noexcept nogil:
-    """floor((base * numerator + addend) / denominator) in float64, exactly: every product is an
-    integer below 2^51, the rounded quotient is off by one at most, and the remainder says which way.
-    False when some base is too large for that."""
+    """floor((base * numerator + addend) / denominator) in float64, exactly. False when some base is too large.
+
+    Every product p is an integer below 2^51. The computed p / den - 1/2 is off by less than
+    p (2^-52 + 2^-53) / den < (3/4) / den, and the fraction of p / den is at most 1 - 1/den; so rounded to
+    nearest it is floor(p / den) or one less, and the remainder, which is exact, says which."""
     cdef int64_t i
     cdef uint64_t spread = 0, limit = <uint64_t> 1 << table.base_bits
     cdef double product, quotient, rest, add_ = table.addend, den = table.denominator, inverse = 1.0 / den
@@ -313,9 +344,8 @@ cdef bint rewards_fast(hensa_long_table base, hensa_long_table count, int64_t n,
     for i in range(n):
         spread |= <uint64_t> base[i] + limit
         product = (hensa_double(<uint64_t> base[i] + MAGIC_BITS) - MAGIC) * numerator[count[i]] + add_
-        quotient = (product * inverse + MAGIC) - MAGIC
+        quotient = ((product * inverse - 0.5) + MAGIC) - MAGIC
         rest = product - quotient * den
-        quotient = quotient - (1.0 if rest < 0.0 else 0.0)
         quotient = quotient + (1.0 if rest >= den else 0.0)
         quotient = quotient if quotient < cap else cap
         out[i] = <int64_t> (hensa_bits(quotient + MAGIC) - MAGIC_BITS)
@@ -423,9 +453,11 @@ cdef int remember(Decided* table, const uint64_t* key, int64_t count, double sco
 
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
-    double other[TILE]              # differences, then cuts
+    double other[TILE]              # differences, then cuts, then rates
     double e0[TILE]
-    int64_t bucket[TILE]
+    int64_t bucket[TILE]            # then rewards
+    double single[TILE]
+    uint16_t step[TILE]
     double s[TILE]
     double m[TILE]
     int64_t count[TILE]
@@ -441,6 +473,14 @@ cdef struct Output:
     int64_t* reward
     uint8_t* validity
     uint8_t* step_validity
+    bint stream                     # past the caches
+
+
+cdef void emit(void* to, const void* values, int64_t n_bytes, bint stream) noexcept nogil:
+    if stream:
+        hensa_stream(to, values, n_bytes)
+    else:
+        memcpy(to, values, <size_t> n_bytes)
 
 
 cdef class Scorer:
@@ -561,10 +601,11 @@ cdef class Scorer:
         Parameters
         ----------
         start, stop : int
-            The rows; `start` is a multiple of 1024.
+            The rows; `start` is a multiple of 512.
         outputs : dict
             Addresses of buffers for all rows: "score", "rate", "step", "reward", "validity",
-            "step_validity" (0: not asked for), and "singles", a list with one address per measure.
+            "step_validity" (0: not asked for), and "singles", a list with one address per measure; "stream"
+            says whether to write past the caches.
 
         Returns
         -------
@@ -585,6 +626,7 @@ cdef class Scorer:
         out.reward = <int64_t*> <size_t> outputs["reward"]
         out.validity = <uint8_t*> <size_t> outputs["validity"]
         out.step_validity = <uint8_t*> <size_t> outputs["step_validity"]
+        out.stream = outputs["stream"]
         try:
             if tile == NULL or singles == NULL or key == NULL:
                 raise MemoryError
@@ -599,6 +641,8 @@ cdef class Scorer:
                     valid = self.tile(row, n, tile, &out, singles, &decided, key, &off_table)
                     total += valid
                     row += n
+                if out.stream:
+                    hensa_fence()
             return total, off_table
         finally:
             free_decided(&decided)
@@ -612,23 +656,27 @@ cdef class Scorer:
         cdef Py_ssize_t j
         cdef const void* x
         cdef const int64_t* base
-        cdef double* s = out.score + row if out.score != NULL else tile.s
-        cdef double* rate
-        cdef int64_t* reward
+        cdef double* s = tile.s
+        cdef double* rate = tile.other
+        cdef int64_t* reward = tile.bucket
         cdef bint masked = valid < n
 
+        if masked:
+            bytes_of(tile.words, n, tile.valid)
         for j in range(self.n_measures):
             x = window(self.views[j], row, n, tile.window)
             if self.codes is not None:
-                self.add_cohorts(j, x, row, n, tile, s, singles[j])
-                continue
-            add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, self.means + j, self.c[j],
-                        self.centre, s, tile.m, tile.other)
+                self.add_cohorts(j, x, row, n, tile, singles[j] != NULL)
+            else:
+                add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, self.means + j, self.c[j],
+                            self.centre, s, tile.m, tile.other)
+                if singles[j] != NULL:
+                    add_measure(SINGLE, self.views[j].kind, x, n, self.means + j, self.single_c[j],
+                                self.centre, tile.single, NULL, tile.other)
             if singles[j] != NULL:
-                add_measure(SINGLE, self.views[j].kind, x, n, self.means + j, self.single_c[j],
-                            self.centre, singles[j] + row, NULL, tile.other)
-        if masked:
-            bytes_of(tile.words, n, tile.valid)
+                if masked:
+                    zero_nulls[double](tile.single, tile.valid, n, tile.single)
+                emit(singles[j] + row, tile.single, 8 * n, out.stream)
         find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
         look_up(self.table.cut, tile.bucket, n, tile.other)
         count_thresholds(s, tile.other, self.table.below, tile.bucket, n, tile.count)
@@ -638,46 +686,46 @@ cdef class Scorer:
         if near_cuts(s, tile.m, tile.other, tile.e0, n, self.table.bound, self.table.margin):
             self.settle(row, n, s, tile, masked, decided, key)
         if out.rate != NULL:
-            rate = out.rate + row
             look_up(self.table.rate, tile.count, n, rate)
             if masked:
                 zero_nulls[double](rate, tile.valid, n, rate)
+            emit(out.rate + row, rate, 8 * n, out.stream)
         if out.step != NULL:
-            look_up_steps(self.table.step, tile.count, n, out.step + row)
+            look_up_steps(self.table.step, tile.count, n, tile.step)
             if masked:
-                zero_nulls[uint16_t](out.step + row, tile.valid, n, out.step + row)
+                zero_nulls[uint16_t](tile.step, tile.valid, n, tile.step)
+            emit(out.step + row, tile.step, 2 * n, out.stream)
         if out.reward != NULL:
-            reward = out.reward + row
             x = window(self.base, row, n, tile.window)
             base = as_longs(self.base.kind, x, n, tile.base)
             if base == NULL or not rewards_fast(base, tile.count, n, &self.table, reward):
                 self.reward_rows(row, n, base, tile, masked, reward)
             if masked:
                 zero_nulls[int64_t](reward, tile.valid, n, reward)
-        if masked:
-            zero_nulls[double](s, tile.valid, n, s)
-            for j in range(self.n_measures):
-                if singles[j] != NULL:
-                    zero_nulls[double](singles[j] + row, tile.valid, n, singles[j] + row)
+            emit(out.reward + row, reward, 8 * n, out.stream)
+        if out.score != NULL:
+            if masked:
+                zero_nulls[double](s, tile.valid, n, s)
+            emit(out.score + row, s, 8 * n, out.stream)
         if out.validity != NULL or out.step_validity != NULL:
             self.write_validity(row, n, tile, masked, out, off_table)
         return valid
 
-    cdef void add_cohorts(self, Py_ssize_t j, const void* x, int64_t row, int64_t n, Tile* tile, double* s,
-                          double* single) noexcept nogil:
+    cdef void add_cohorts(self, Py_ssize_t j, const void* x, int64_t row, int64_t n, Tile* tile,
+                          bint single) noexcept nogil:
         cdef int kind = self.views[j].kind
         cdef const int32_t* code = &self.codes[row]
         cdef const double* values
+        cdef const double* constants = &self.cohorts[0, j, 0]
         if kind == INT64 or kind == UINT64 or kind == DECIMAL128:
             # the constants' own k is 0 for these
             values = differences_by(kind, x, code, n, &self.cohort_k[0, j, 0], 2 * self.n_measures, tile.other)
         else:
             values = as_doubles(kind, x, n, tile.other)
-        add_measure_by(FIRST if j == 0 else NEXT, values, code, n, &self.cohorts[0, j, 0], 4 * self.n_measures,
-                       self.centre, s, tile.m)
-        if single != NULL:
-            add_measure_by(SINGLE, values, code, n, &self.cohorts[0, j, 0], 4 * self.n_measures,
-                           self.centre, single + row, NULL)
+        add_measure_by(FIRST if j == 0 else NEXT, values, code, n, constants, 4 * self.n_measures, self.centre,
+                       tile.s, tile.m)
+        if single:
+            add_measure_by(SINGLE, values, code, n, constants, 4 * self.n_measures, self.centre, tile.single, NULL)
 
     cdef void write_validity(self, int64_t row, int64_t n, Tile* tile, bint masked, const Output* out,
                              int64_t* off_table) noexcept nogil:

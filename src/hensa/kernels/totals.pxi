@@ -2,7 +2,8 @@
 
 cdef enum:
     BLOCK = 4096                    # rows; with 8-byte values 32 KiB
-    BLOCK_WORDS = 64                # validity bits of a block
+    WINDOW = 65536                  # rows of one column before the next: memory is fast along one column
+    WINDOW_WORDS = 1024             # validity bits of a window
     LANES = 16                      # partial sums of the Welford loops, the same in every build
     SUM_LIMBS = 3                   # |x| < 2^127, n < 2^63: |sum| < 2^190
     SQUARES_LIMBS = 5               # x^2 <= 2^254, n < 2^63: sum < 2^317

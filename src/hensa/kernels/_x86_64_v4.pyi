@@ -1,1 +1,0 @@
-from hensa.kernels._baseline import *  # noqa: F403

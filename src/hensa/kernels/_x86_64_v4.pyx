@@ -1,7 +1,0 @@
-"""The kernels for x86-64-v4 CPUs (AVX-512)."""
-include "columns.pxi"
-include "totals.pxi"
-include "floats.pxi"
-include "moments.pxi"
-include "cohorts.pxi"
-include "score.pxi"

@@ -27,7 +27,7 @@ if MSVC:
 else:
     COMMON = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
     COMMON += ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
-    # Loops stay functions of their own: gcc vectorises them better than where it has inlined them, and profiles name them.
+    # Loops stay functions of their own: gcc vectorises them better than inlined, and profiles name them.
     COMMON += ["-fno-inline-functions-called-once", "-fno-inline-small-functions", "-fno-inline-functions"]
     COMMON += ["-Wno-stringop-overflow", *(["-Werror"] if STRICT else [])]
     # Builds for AVX-512 were no faster (docs/benchmarks.md): the loops wait for table look-ups and for memory.

@@ -206,7 +206,7 @@ def programs(draw: st.DrawFn, found: dict[str, Column], **fixed: Any) -> Program
         "ddof": draw(st.integers(0, 1)),
         "constant": "centre",
     } | fixed
-    around = st.integers(-4, 4) | st.decimals(-4, 4, places=2) | st.decimals(-10**6, 10**6, places=1)
+    around = st.integers(-4, 4) | st.decimals(-4, 4, places=2) | st.decimals(-(10**6), 10**6, places=1)
     offsets = draw(st.lists(around, min_size=1, max_size=7))
     thresholds = sorted({float(t): t for t in (Decimal(math.floor(rule["centre"])) + o for o in offsets)}.items())
     return program(

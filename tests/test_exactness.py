@@ -79,7 +79,9 @@ def case(seed):
         digits.append(next_measure(draw, digits, n))
         types[name] = draw.choice(TYPES)
     rows = {
-        name: [Decimal(v).scaleb(-3) if types[name] == TYPES[2] else v / 4 if types[name] == pa.float64() else v for v in x]
+        name: [
+            Decimal(v).scaleb(-3) if types[name] == TYPES[2] else v / 4 if types[name] == pa.float64() else v for v in x
+        ]
         for name, x in zip(names, digits, strict=True)
     }
     rows["b"] = [draw.randrange(-(10**9), 10**9) for _ in range(n)]
@@ -221,7 +223,9 @@ EVERY_ROW_TIES = {
 def test_a_population_in_which_every_row_is_a_tie_is_on_the_upper_steps_and_decided_once(name, decisions):
     rows, weights, rule, scores = EVERY_ROW_TIES[name]
     thresholds = sorted({s + around for s in scores for around in (Fraction(-1, 10), 0, Fraction(1, 10))})
-    rules = program([*zip(rows, weights, strict=True)], [(decimal(Fraction(t)), 1) for t in thresholds], None, rule=rule)
+    rules = program(
+        [*zip(rows, weights, strict=True)], [(decimal(Fraction(t)), 1) for t in thresholds], None, rule=rule
+    )
     for threads in (1, 2):
         found = hensa.score(rows, rules, columns=["score", "step"], threads=threads)
         step, score = found["step"].to_numpy(), found["score"].to_numpy()
@@ -511,7 +515,9 @@ def test_a_base_of_any_scale_is_paid_exactly():
         if max(map(abs, expected)) < 2**63:
             assert hensa.score(rows, rules)["reward"].to_pylist() == expected
         else:
-            with pytest.raises(DataError, match=r"^Column 'b' is .* in row 0; its reward of \d+ points is beyond int64"):
+            with pytest.raises(
+                DataError, match=r"^Column 'b' is .* in row 0; its reward of \d+ points is beyond int64"
+            ):
                 hensa.score(rows, rules)
 
 

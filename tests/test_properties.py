@@ -124,9 +124,7 @@ def assert_equal_by_algebra(found, rules, others, other_rules, order=None):
 def changed(rules, **rule):
     """The program with another rule."""
     old = {name: getattr(rules.rule, name) for name in ("measures", "scale", "centre", "ddof", "constant")}
-    return Program(
-        name="changed", rule=type(rules.rule)(**(old | rule)), rates=rules.rates, reward=rules.reward
-    )
+    return Program(name="changed", rule=type(rules.rule)(**(old | rule)), rates=rules.rates, reward=rules.reward)
 
 
 @st.composite

@@ -358,6 +358,8 @@ class _Term:
         self.variance = moments.variance / column.unit**2
         self.factor = scale * share
         self.k: int | float = _nearest(self.mean) if column.is_float else floor(self.mean)
+        if not column.is_float and not -(2**127) <= self.k < 2**127:
+            raise DataError(f"The population's mean of {column.name!r} is beyond the range of decimal128.")
         self.f = _nearest(self.mean - Fraction(self.k))
         n, left = moments.count, moments.count - moments.ddof
         # n left V = n sum(x^2) - sum(x)^2, an integer but for floats

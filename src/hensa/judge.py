@@ -42,6 +42,8 @@ class _Constants(NamedTuple):
     """scale · weight / SD; 0.0 for a constant measure, which adds nothing."""
     single_c: float
     """scale / SD."""
+    plain: bool
+    """Whether (x - k) - f is 0 at the mean alone: not where f is rounded to a whole number, and not for floats."""
 
 
 class Judge:
@@ -107,12 +109,14 @@ class Judge:
             raise DataError(f"The population's mean of {view.name!r} is beyond the range of decimal128.")
         k_double = float(whole) if view.unit else float(mean)
         sd = moments.rounded_sd(view.unit)
+        f = float(mean - whole if view.unit else mean - Fraction(k_double))
         return _Constants(
             whole,
             k_double,
-            float(mean - whole if view.unit else mean - Fraction(k_double)),
+            f,
             float(weight) / sd if sd else 0.0,
             float(self.program.rule.scale) / sd if sd else 0.0,
+            view.unit is not None and (0.0 < f < 1.0 or f == mean - whole),
         )
 
 
@@ -166,10 +170,10 @@ class PopulationJudge(Judge):
             "slot": np.array(slot, dtype=np.int64),
             "multiplier": np.array([m % 2**64 for m in multiplier], dtype=np.uint64),
             "n_words": 2 * len(found),
+            "integers": all(constants.plain for constants in found),
             "codes": None,
             "cohorts": None,
             "cohort_k": None,
-            "integers": all(view.unit is not None for view in self.views.measures),
             **self.lookup.constants,
         }
 
@@ -196,6 +200,7 @@ class CohortJudge(Judge):
         self.numbers = np.zeros((*shape, 4))
         self.wide_k = np.zeros((*shape, 2), dtype=np.uint64)
         self.null = np.zeros(self.n, dtype=bool)
+        self.plain = all(view.unit is not None for view in views.measures)
         done = self.vectorised(cohorts) if isinstance(cohorts, Cohorts) and cohorts.table is keys.table else self.null
         for code in np.flatnonzero(~done):
             self.fill(int(code))
@@ -224,6 +229,7 @@ class CohortJudge(Judge):
         self.null[code] = self.is_null(moments)
         for i, (view, state, weight) in enumerate(zip(self.views.measures, moments, self.weights, strict=True)):
             found = self.constants_of(view, state, weight)
+            self.plain &= found.plain
             k_double = 0.0 if view.kind in _LONG else found.k_double
             self.numbers[code, i] = k_double, found.f, found.c, found.single_c
             self.wide_k[code, i] = found.k & _WORD, found.k >> 64 & _WORD
@@ -287,10 +293,10 @@ class CohortJudge(Judge):
             "slot": np.array(slot, dtype=np.int64),
             "multiplier": np.array(multiplier, dtype=np.uint64),
             "n_words": 2 * n_measures + 1,
+            "integers": self.plain,
             "codes": self.keys.codes,
             "cohorts": self.numbers,
             "cohort_k": self.wide_k,
-            "integers": all(view.unit is not None for view in self.views.measures),
             **self.lookup.constants,
         }
 

@@ -424,23 +424,6 @@ def test_one_cohort_of_all_rows_equals_no_cohort(data, case):
 
 @properties
 @given(st.data(), cases())
-def test_each_cohort_equals_scoring_it_alone(data, case):
-    found, rules = case
-    keys = data.draw(cohort_keys(len(found["b"].cells)))
-    column = pa.array(keys, pa.int64())
-    encoded = data.draw(st.sampled_from([column, column.cast(pa.string()), column.dictionary_encode()]))
-    together = scored(data.draw(laid_out(found)).append_column("k", encoded), rules, by="k")
-    for key in sorted(set(keys)):
-        own = [row for row in range(len(keys)) if keys[row] == key]
-        alone = scored(plain(take(found, own)), rules)
-        if isinstance(together, type):
-            assume(isinstance(alone, type))  # some cohort is the one that has no SD
-            return
-        assert at(together, own) == alone
-
-
-@properties
-@given(st.data(), cases())
 def test_cohorts_of_stored_populations_give_the_bits_of_their_own_rows(data, case):
     found, rules = case
     table = plain(found).append_column("k", pa.array(data.draw(cohort_keys(len(found["b"].cells)))))

@@ -88,7 +88,7 @@ def _encode_column(column: pa.ChunkedArray, name: str) -> tuple[Int64s, pa.Array
             f"Cohort column {name!r} is of type {kind}; it must be of integers, text, bool, dates or decimals."
         )
     if pa.types.is_integer(kind) and len(column):
-        values = column.to_numpy()
+        values = np.array(column.to_numpy())  # a copy: whoever owns the rows may change them meanwhile
         low, high = int(values.min()), int(values.max())
         if high - low < max(4 * len(values), 2**16) and high < 2**63:
             codes, distinct = _dense(values.astype(np.int64) - low)

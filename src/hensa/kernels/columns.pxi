@@ -287,7 +287,7 @@ cdef double difference(Int128 x, Int128 k) noexcept nogil:
     if r.high == 0:
         value = <double> r.low
     else:
-        while r.high >> shift:
+        while shift < 64 and r.high >> shift:
             shift += 1
         if shift == 64:
             top = r.high | (r.low != 0)

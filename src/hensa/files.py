@@ -1,0 +1,215 @@
+"""Tables in and out of files and streams: Parquet, CSV and Arrow, by suffix; whole files or none."""
+
+import csv
+import gzip
+import re
+import secrets
+import sys
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from decimal import Decimal
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+
+from hensa.errors import HensaError
+
+__all__ = ["FORMATS", "ROW_GROUP", "format_of", "naming", "read", "replacing", "sentence", "write"]
+
+FORMATS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+ROW_GROUP = 1 << 20
+_NUMBER = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x[0-9a-f]+|true|false|)", re.I)
+"""What Arrow reads as a number in CSV; nothing is a null."""
+
+
+def format_of(path: str) -> str:
+    """ "stream" for -, else by the suffix.
+
+    Raises
+    ------
+    HensaError
+        The suffix is none of `FORMATS`.
+    """
+    if path == "-":
+        return "stream"
+    for suffix, name in FORMATS.items():
+        if path.lower().endswith(suffix):
+            return name
+    raise HensaError(f"{path} ends in none of {', '.join(FORMATS)}")
+
+
+def sentence(error: BaseException) -> str:
+    """An error as one sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, UnicodeDecodeError):
+        text = f"found the byte 0x{error.object[error.start]:02x}, which is not UTF-8"
+    return f"{text.rstrip('.')}."
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Make errors start with the input that they are about."""
+    try:
+        yield
+    except (HensaError, OSError, pa.ArrowException, UnicodeError, csv.Error, EOFError, zlib.error) as error:
+        if isinstance(error, pa.ArrowCancelled):
+            raise
+        label, message = "standard input" if path == "-" else path, sentence(error)
+        raise HensaError(message if message.startswith(label) else f"{label}: {message}") from error
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block completes and vanishes when it does not."""
+    if path == "-":
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise HensaError(f"standard output: {error.strerror or error}") from error
+        return
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise HensaError(f"{path}: not a file that can be replaced")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(target)
+    except OSError as error:
+        raise HensaError(f"{path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: str, numbers: Collection[str]) -> pa.Table:
+    """The table of a file; - is standard input.
+
+    Parameters
+    ----------
+    path : str
+        Its suffix tells the format.
+    numbers : collection of str
+        The columns that must be numbers. In CSV all others pass through as they are written, as text or int64.
+
+    Raises
+    ------
+    HensaError
+        With the path, and the line and column of a CSV file, and what was found.
+    """
+    with naming(path):
+        format = format_of(path)
+        if format != "stream":
+            Path(path).open("rb").close()  # says why a file cannot be read more briefly than pyarrow
+        if format == "csv":
+            return _read_csv(path, numbers)
+        try:
+            if format == "parquet":
+                return pq.ParquetFile(path, page_checksum_verification=True).read()
+            stream = pa.ipc.open_stream(sys.stdin.buffer) if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
+            rows = stream.read_all()
+            rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
+            return rows
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, pa.ArrowCancelled):
+                raise
+            kind = {"parquet": "Parquet", "arrow": "an Arrow file", "stream": "an Arrow stream"}[format]
+            raise HensaError(f"cannot be read as {kind}: {sentence(error)}") from error
+
+
+def _read_csv(path: str, numbers: Collection[str]) -> pa.Table:
+    """Read the named columns as the numbers they are, and the rest as text that stays as it is."""
+    with _open_text(path) as file:
+        header = next(csv.reader(file), [])
+    try:
+        options = arrow_csv.ConvertOptions(
+            column_types={name: pa.string() for name in header if name not in numbers},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
+        table = arrow_csv.read_csv(path, convert_options=options)
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise HensaError(_csv_fault(path, numbers) or sentence(error)) from error
+    for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if name not in numbers:
+            table = table.set_column(index, name, _as_integers(column))
+        elif column.type == pa.null():  # no rows, or all of them empty
+            table = table.set_column(index, name, column.cast(pa.int64()))
+        elif _is_doubtful(column) and (fault := _csv_fault(path, numbers)):
+            raise HensaError(fault)
+    return table
+
+
+def _as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The text as int64, if writing that gives the same text again: 007 stays as it is."""
+    with suppress(pa.ArrowInvalid):
+        integers = column.cast(pa.int64())
+        if integers.cast(pa.string()).equals(column):
+            return integers
+    return column
+
+
+def _is_doubtful(column: pa.ChunkedArray) -> bool:
+    """Whether a column of a CSV file may hold what is not a number, or an integer that was rounded."""
+    if column.type == pa.float64():
+        return not pc.all(pc.less(pc.abs(column), 2.0**63)).as_py()  # nor is nan less
+    return column.type not in (pa.int64(), pa.bool_())
+
+
+def _csv_fault(path: str, numbers: Collection[str]) -> str | None:
+    """The first line of a CSV file that is ragged, not UTF-8 or no number where one must be."""
+    with _open_text(path) as file:
+        lines = csv.reader(file)
+        header = next(lines, [])
+        for cells in chain([header], filter(None, lines)):
+            line = f"line {lines.line_num}"
+            for cell in cells:
+                if re.search("[\udc80-\udcff]", cell):
+                    return f"{line}: {cell.encode(errors='surrogateescape')!r:.80} is not UTF-8"
+            if len(cells) != len(header):
+                return f"{line}: found {len(cells)} cells, where the header has {len(header)}"
+            for name, cell in zip(header, cells, strict=True):
+                if name not in numbers or cells is header:
+                    continue
+                place = f"{line}, column {name}: {cell!r:.80}"
+                if not _NUMBER.fullmatch(cell.strip(" \t") or cell):
+                    return f"{place} is not a number; leave a null empty"
+                if re.fullmatch("-?[0-9]+", cell) and not -(2**63) <= Decimal(cell) < 2**63:
+                    return f"{place} is an integer beyond int64"
+    return None
+
+
+def _open_text(path: str) -> TextIO:
+    opener: Any = gzip.open if path.lower().endswith(".gz") else open
+    return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=""))
+
+
+def write(
+    file: BinaryIO, path: str, schema: pa.Schema, parts: Iterable[pa.Table], advance: Callable[[int], None]
+) -> None:
+    """Write tables one after another in the format of the path; tells `advance` the rows of each."""
+    with ExitStack() as stack:
+        if path.lower().endswith(".gz"):
+            file = stack.enter_context(pa.CompressedOutputStream(file, "gzip"))
+        writer = {
+            "stream": pa.ipc.new_stream,
+            "arrow": pa.ipc.new_file,
+            "csv": arrow_csv.CSVWriter,
+            "parquet": partial(pq.ParquetWriter, compression="zstd", write_page_checksum=True),
+        }[format_of(path)]
+        sink = stack.enter_context(writer(file, schema))
+        for part in parts:
+            sink.write_table(part)
+            advance(part.num_rows)

@@ -1,0 +1,162 @@
+"""What the command shows on a terminal: messages, progress, tables and bars, all on standard error."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from math import ceil
+from time import perf_counter
+from typing import Any
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+    from typer.core import TyperGroup
+except ModuleNotFoundError as missing:
+    raise SystemExit(f'hensa: the command needs {missing.name}; install it with: pip install "hensa[cli]"') from missing
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hensa.errors import HensaError
+from hensa.files import sentence
+from hensa.population import Population
+from hensa.program import RateTable
+
+__all__ = [
+    "Commands",
+    "Run",
+    "bands_table",
+    "cohorts",
+    "console",
+    "ending",
+    "moments_table",
+    "plain_table",
+    "say",
+    "totals_table",
+    "typer",
+]
+
+BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
+
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Whatever goes wrong becomes one sentence and an exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        give_up_stdout()
+        raise typer.Exit(1) from None
+    except (KeyboardInterrupt, pa.ArrowCancelled):
+        say("hensa: interrupted.")
+        raise typer.Exit(130) from None
+    except (HensaError, OSError, pa.ArrowException, MemoryError) as error:
+        say(f"hensa: {sentence(error)}")
+        give_up_stdout()
+        raise typer.Exit(1) from None
+
+
+class Commands(TyperGroup):
+    """Commands that end like that."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with ending():
+            return super().invoke(ctx)
+
+
+def say(message: str) -> None:
+    console.print(message, soft_wrap=True)
+
+
+def give_up_stdout() -> None:
+    """Drop what standard output does not take, or the flush at exit would complain once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Run:
+    """The stages of a run: a bar on a terminal while they last, their times at the end."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+        self.progress = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        started = perf_counter()
+        task = self.progress.add_task(name, total=total)
+        yield partial(self.progress.advance, task)
+        self.progress.update(task, total=total or 1, completed=total or 1)
+        self.times[name] = perf_counter() - started
+
+    def report(self, rows: int) -> None:
+        seconds = sum(self.times.values())
+        stages = ", ".join(f"{name} {time:.2f}" for name, time in self.times.items())
+        say(f"{seconds:.2f} s ({stages}), {rows / seconds:,.0f} rows/s")
+
+
+def cohorts(population: Population) -> str:
+    return f", in {len(population.cohorts):,} cohorts by {', '.join(population.by)}" if population.by else ""
+
+
+def moments_table(population: Population) -> Table:
+    table = plain_table("measure", "mean", "SD", "moments")
+    for column, moments in population.measures.items():
+        table.add_row(column, f"{moments.mean:,.8g}", f"{moments.sd:,.8g}", moments.method)
+    return table
+
+
+def bands_table(rates: RateTable, paid: pa.ChunkedArray) -> Table:
+    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(paid.drop_null()).to_pylist()}
+    shares = sorted({*rates.shares, *([Fraction(0)] if rates.below == "zero" else [])})
+    size = -(-len(shares) // BANDS)
+    bands = [shares[start : start + size] for start in range(0, len(shares), size)]
+    rows = [sum(counts.get(float(share), 0) for share in band) for band in bands]
+    table = plain_table("rate", "rows", "", *([""] if console.is_terminal else []))
+    for band, count in zip(bands, rows, strict=True):
+        low, high = (f"{float(share * 100):g}%" for share in (band[0], band[-1]))
+        part = count / (sum(rows) or 1)
+        bar = ["█" * ceil(24 * part)] if console.is_terminal else []
+        table.add_row(low if low == high else f"{low} to {high}", f"{count:,}", f"{part:.2%}", *bar)
+    return table
+
+
+def plain_table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index in (1, 2) else "left", overflow="fold")
+    return table
+
+
+def totals_table(columns: dict[str, pa.ChunkedArray]) -> Table:
+    table = plain_table("points", "total")
+    for name, column in columns.items():
+        if pa.types.is_integer(column.type):
+            lowest, highest = (extreme or 0 for extreme in pc.min_max(column).as_py().values())
+            if max(-lowest, highest) * len(column) >= 2**63:  # the sum of integers would wrap around
+                column = column.cast(pa.decimal128(38, 0))
+        elif pa.types.is_decimal(
+            column.type
+        ):  # as wide as no sum fills; Arrow adds up no narrower ones than decimal128
+            column = column.cast(pa.decimal256(76, column.type.scale))
+        table.add_row(name, f"{pc.sum(column).as_py() or 0:,}")
+    return table

@@ -284,6 +284,11 @@ TYPES = [
     typed("durations", "duration[s]", pa.array([1, 2, 3], pa.duration("s"))),
     typed("float16", "halffloat", pa.array([1.0, 2.0, 3.0], pa.float16())),
     typed("decimal256", "decimal256(40, 0)", pa.array([Decimal(1)] * 3, pa.decimal256(40, 0))),
+    raises(
+        "decimals of scale 1001 as a measure",
+        "Column 'x' is of type decimal128(38, 1001); scales go from -1,000 to 1,000.",
+        lambda: arrow(x=pa.array([Decimal("1e-1001")] * 3, pa.decimal128(38, 1001))),
+    ),
     typed_base("floats", "double", [1.0, 2.0, 3.0]),
     typed_base("text", "string", ["1", "2", "3"]),
 ]

@@ -156,6 +156,10 @@ def null_view(array: pa.Array) -> View:
     return _view(pa.table({"": array}), "", "", KINDS)
 
 
+_MOST_SCALE = 1000
+"""Arrow sets no limit; Python makes text of integers up to 4,300 digits, and a sum of squares has twice the scale."""
+
+
 def _kind(type_: pa.DataType) -> tuple[str, int]:
     """The kind as which a type is read, and its decimal scale."""
     if pa.types.is_decimal32(type_):
@@ -177,6 +181,8 @@ def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str
             f"Column {name!r} is of type {array.type}; {role} must be of an integer, bool"
             f"{', float32, float64' if 'float64' in kinds else ''} or decimal type up to decimal128; cast it first."
         )
+    if abs(scale) > _MOST_SCALE:
+        raise DataError(f"Column {name!r} is of type {array.type}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")
     chunks = [_checked(chunk, name, _WIDTH[kind]) for chunk in array.chunks if len(chunk)]
     places = np.zeros((len(chunks), 4), dtype=np.int64)
     start = 0

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, reduce
 from math import floor, inf, isqrt
+from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -42,8 +43,11 @@ class _Constants(NamedTuple):
     """scale · weight / SD; 0.0 for a constant measure, which adds nothing."""
     single_c: float
     """scale / SD."""
+    e: float
+    """What this measure adds to the part of the error bound that does not depend on the row."""
     plain: bool
-    """Whether (x - k) - f is 0 at the mean alone: not where f is rounded to a whole number, and not for floats."""
+    """Whether ((x - k) - f) · c is 0 at the mean alone: not where f is rounded to a whole number or the product
+    may underflow, and not for floats."""
 
 
 class Judge:
@@ -110,13 +114,16 @@ class Judge:
         k_double = float(whole) if view.unit else float(mean)
         sd = moments.rounded_sd(view.unit)
         f = float(mean - whole if view.unit else mean - Fraction(k_double))
+        c = float(weight) / sd if sd else 0.0
+        e = _error(f, c) if weight and moments.variance_exact else 0.0
         return _Constants(
             whole,
             k_double,
             f,
-            float(weight) / sd if sd else 0.0,
+            c,
             float(self.program.rule.scale) / sd if sd else 0.0,
-            view.unit is not None and (0.0 < f < 1.0 or f == mean - whole),
+            e,
+            view.unit is not None and (0.0 < f < 1.0 or f == mean - whole) and e < inf,
         )
 
 
@@ -166,7 +173,7 @@ class PopulationJudge(Judge):
             "near": near,
             "c": np.array([constants.c for constants in found]),
             "single_c": np.array([constants.single_c for constants in found]),
-            "e0": np.array([_e0([(constants.f, constants.c) for constants in found])]),
+            "e0": np.array([reduce(add, (constants.e for constants in found), _SMALLEST)]),
             "slot": np.array(slot, dtype=np.int64),
             "multiplier": np.array([m % 2**64 for m in multiplier], dtype=np.uint64),
             "n_words": 2 * len(found),
@@ -199,6 +206,7 @@ class CohortJudge(Judge):
         shape = (self.n, len(views.measures))
         self.numbers = np.zeros((*shape, 4))
         self.wide_k = np.zeros((*shape, 2), dtype=np.uint64)
+        self.e0 = np.full(self.n, _SMALLEST)
         self.null = np.zeros(self.n, dtype=bool)
         self.plain = all(view.unit is not None for view in views.measures)
         done = self.vectorised(cohorts) if isinstance(cohorts, Cohorts) and cohorts.table is keys.table else self.null
@@ -230,6 +238,7 @@ class CohortJudge(Judge):
         for i, (view, state, weight) in enumerate(zip(self.views.measures, moments, self.weights, strict=True)):
             found = self.constants_of(view, state, weight)
             self.plain &= found.plain
+            self.e0[code] += found.e
             k_double = 0.0 if view.kind in _LONG else found.k_double
             self.numbers[code, i] = k_double, found.f, found.c, found.single_c
             self.wide_k[code, i] = found.k & _WORD, found.k >> 64 & _WORD
@@ -262,6 +271,9 @@ class CohortJudge(Judge):
             own[:, 1] = (total - k * n) / n
             np.divide(float(self.weights[i]), sd, out=own[:, 2], where=spread > 0)
             np.divide(float(rule.scale), sd, out=own[:, 3], where=spread > 0)
+            f, c = own[:, 1], np.abs(own[:, 2])
+            error = np.where(c > _SMALLEST, c * (np.abs(f) * 2.0**-52 + 2.0**-1074), inf)
+            self.e0 += np.where((spread > 0) & bool(self.weights[i]), error, 0.0)
             self.wide_k[:, i, 0] = k.view(np.uint64)
             self.wide_k[:, i, 1] = (k >> 63).view(np.uint64)
         if rule.constant == "error":
@@ -281,19 +293,15 @@ class CohortJudge(Judge):
     def constants(self) -> dict[str, Any]:
         n_measures = len(self.views.measures)
         slot, multiplier = _apart(n_measures)
-        e0 = np.full(self.n, 2.0**-1000)
-        for i in range(n_measures):
-            f, c = self.numbers[:, i, 1], np.abs(self.numbers[:, i, 2])
-            e0 += np.where((c > 2.0**-1000) | (c == 0), c * (np.abs(f) * 2.0**-52 + 2.0**-1074), inf)
         return {
             "k": np.zeros((0, 2), dtype=np.uint64),
             "c": np.zeros(0),
             "single_c": np.zeros(0),
-            "e0": e0,
+            "e0": self.e0,
             "slot": np.array(slot, dtype=np.int64),
             "multiplier": np.array(multiplier, dtype=np.uint64),
             "n_words": 2 * n_measures + 1,
-            "integers": self.plain,
+            "integers": self.plain and bool(np.isfinite(self.e0).all()),
             "codes": self.keys.codes,
             "cohorts": self.numbers,
             "cohort_k": self.wide_k,
@@ -306,16 +314,16 @@ def _apart(n_measures: int) -> tuple[list[int], list[int]]:
     return [2 * i for i in range(n_measures)], [1] * n_measures
 
 
-def _e0(pairs: list[tuple[float, float]]) -> float:
-    """The part of the error bound that does not depend on the row.
+_SMALLEST = 2.0**-1000
+"""The bound takes products not to underflow by more than this, in total."""
 
-    The rounding of f moves the score by at most |c| (|f| 2^-53 + 2^-1075). The bound takes products not to underflow
-    by more than 2^-1000; a coefficient so small that they may makes integers decide every row.
+
+def _error(f: float, c: float) -> float:
+    """How far the rounding of f moves the score: at most |c| (|f| 2^-53 + 2^-1075).
+
+    With a coefficient so small that products may underflow by more, integers decide every row.
     """
-    e0 = 2.0**-1000
-    for f, c in pairs:
-        e0 += abs(c) * (abs(f) * 2.0**-52 + 2.0**-1074) if abs(c) > 2.0**-1000 or not c else inf
-    return e0
+    return abs(c) * (abs(f) * 2.0**-52 + 2.0**-1074) if abs(c) > _SMALLEST else inf
 
 
 def _bound(view: View, own: object) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hensa import kernels
 from hensa.errors import DataError
-from hensa.roots import nearest_root
+from hensa.roots import nearest, nearest_root
 
 __all__ = ["Exact", "Moments", "Welford"]
 
@@ -63,8 +63,10 @@ class Welford:
         units = {state.unit for _, state in parts}
         if len(units) > 1:
             raise DataError("Populations by Welford's method over decimals of different scales cannot be merged.")
-        states = [(float(count), *state.mean_parts, *state.m2_parts) for count, state in parts]
+        states = [(nearest(Fraction(count)), *state.mean_parts, *state.m2_parts) for count, state in parts]
         merged = kernels.active.merge(np.array(states, dtype=np.float64).reshape(-1, 5))
+        if not all(map(isfinite, merged)):
+            raise DataError("The merged populations by Welford's method are beyond float64; use exact ones.")
         return cls(merged[1:3], merged[3:5], *units)
 
 
@@ -104,12 +106,12 @@ class Moments:
     @property
     def mean(self) -> float:
         """The float64 nearest to the mean; nan without rows."""
-        return float(self.mean_exact) if self.count else nan
+        return nearest(self.mean_exact) if self.count else nan
 
     @property
     def variance(self) -> float:
         """The float64 nearest to the variance; nan unless there are more than ddof rows."""
-        return float(self.variance_exact) if self.count > self.ddof else nan
+        return nearest(self.variance_exact) if self.count > self.ddof else nan
 
     @property
     def sd(self) -> float:
@@ -125,7 +127,8 @@ class Moments:
         if unit is None:
             return self.sd
         left = self.count - self.ddof
-        return sqrt(float(self.state.m2(self.count) * self.count / unit**2) / float(self.count * left))
+        spread = nearest(self.state.m2(self.count) * self.count / unit**2)
+        return sqrt(spread / nearest(Fraction(self.count * left)))
 
     def __add__(self, other: "Moments") -> "Moments":
         if not isinstance(other, Moments):
@@ -170,6 +173,8 @@ class Moments:
             mean, m2 = (tuple(float.fromhex(part) for part in values[key]) for key in ("mean", "m2"))
             if len(mean) != 2 or len(m2) != 2 or not all(map(isfinite, mean + m2)) or m2[0] < 0:
                 raise ValueError("mean and m2 are not pairs of finite numbers")
+            if mean[0] + mean[1] != mean[0] or m2[0] + m2[1] != m2[0]:
+                raise ValueError("mean and m2 are not float64 with what rounding left of them")
             state = Welford(mean, m2, _fraction(values["unit"]))
             if state.unit <= 0:
                 raise ValueError(f"unit is {values['unit']!r}")
@@ -179,6 +184,6 @@ class Moments:
 
 
 def _fraction(value: object) -> Fraction:
-    if type(value) is not str or not re.fullmatch(r"-?[0-9]{1,9999}(/[0-9]{1,9999})?", value):
-        raise ValueError(f"{value!r} is not a whole number or a ratio of two in a string")
+    if type(value) is not str or not re.fullmatch(r"-?[0-9]{1,2200}(/[0-9]{1,2200})?", value):
+        raise ValueError(f"{value!r:.80} is not a whole number or a ratio of two in a string")
     return Fraction(value)

@@ -168,6 +168,8 @@ def _from_dict(data: Mapping[str, Any]) -> Population:
     count, nulls = _natural(data["count"]), _natural(data["nulls"])
     measures = {name: Moments.from_dict(count, values) for name, values in data["measures"].items()}
     by = tuple(data.get("by", ()))
+    if not all(isinstance(name, str) for name in by) or len(set(by)) < len(by):
+        raise ValueError(f"by is {list(by)!r}")
     cohorts = {tuple(map(_from_json, cohort["key"])): _from_dict(cohort) for cohort in data.get("cohorts", ())}
     if any(len(key) != len(by) for key in cohorts):
         raise ValueError("a key does not fit by")

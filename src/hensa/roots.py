@@ -1,9 +1,17 @@
 """Square roots of rationals: the nearest float64 and exact enclosures, by integers alone."""
 
 from fractions import Fraction
-from math import isqrt
+from math import inf, isqrt
 
-__all__ = ["enclose_root", "nearest_root", "rational_root"]
+__all__ = ["enclose_root", "nearest", "nearest_root", "rational_root"]
+
+
+def nearest(q: Fraction) -> float:
+    """The float64 nearest to `q`; infinity beyond the largest, as IEEE 754 rounds."""
+    try:
+        return float(q)
+    except OverflowError:
+        return inf if q > 0 else -inf
 
 
 def rational_root(q: Fraction) -> Fraction | None:
@@ -32,11 +40,11 @@ def nearest_root(q: Fraction) -> float:
         return 0.0
     root = rational_root(q)
     if root is not None:
-        return float(root)
+        return nearest(root)
     # An irrational root is never halfway between two float64, so narrow enclosures round alike.
     bits = 64
     while True:
         low, high = enclose_root(q, bits)
-        if float(low) == float(high):
-            return float(low)
+        if nearest(low) == nearest(high):
+            return nearest(low)
         bits *= 2

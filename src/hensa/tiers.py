@@ -16,7 +16,7 @@ from math import gcd, inf, lcm, nextafter
 from typing import NamedTuple
 
 from hensa.program import Program, StandardScore
-from hensa.roots import enclose_root, rational_root
+from hensa.roots import enclose_root, nearest, rational_root
 
 __all__ = ["Tiers"]
 
@@ -82,8 +82,8 @@ class Tiers:
                 ends = [q / end for end in enclose_root(variance, bits)]
                 low, high = low + min(ends), high + max(ends)
             count = bisect_right(self.thresholds, low)
-            if count == bisect_right(self.thresholds, high) and float(low) == float(high):
-                return count, self.on_step(float(low), count)
+            if count == bisect_right(self.thresholds, high) and nearest(low) == nearest(high):
+                return count, self.on_step(nearest(low), count)
             bits *= 2
 
     def on_step(self, score: float, count: int) -> float:

@@ -47,9 +47,12 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -
         take()
     else:
         with ThreadPoolExecutor(helpers) as pool:
-            for _ in range(helpers):
-                pool.submit(take)
-            take()
+            try:
+                for _ in range(helpers):
+                    pool.submit(take)
+                take()
+            except BaseException as error:  # Ctrl-C between two pieces
+                errors[-1] = error
     if errors:
         # The pieces before it were all begun, so the first error is the same whatever the threads.
         raise errors[min(errors)]

@@ -621,3 +621,11 @@ def test_every_build_gives_the_same_population(monkeypatch):
         monkeypatch.setattr(kernels, "active", kernels.load(name))
         texts.add(hensa.population(rows, program(base=None)).to_json())
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("type_", [pa.decimal32(9, 2), pa.decimal64(15, 2), pa.decimal128(30, 2), pa.int8()])
+def test_a_constant_column_of_any_type_has_an_sd_of_zero_by_either_method(type_, build):
+    rows = pa.table({"x": pa.array([Decimal(1)] * 3, type_), "b": [1, 2, 3]})
+    for method in ("exact", "welford"):
+        moments = hensa.population(rows, program("x"), method=method)["x"]
+        assert (moments.mean, moments.sd) == (1.0, 0.0)

@@ -330,7 +330,7 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
         if ways[i] == WELFORD:
             merged = kernels.active.merge(np.array(states, dtype=np.float64).reshape(-1, 5))
             state = Welford(merged[1:3], merged[3:5], unit)
-            if count and merged[3] < count * _SMALLEST_VARIANCE and len(_counted(view, views).unique()) > 1:
+            if view.unit is None and merged[3] < count * _SMALLEST_VARIANCE and len(_counted(view, views).unique()) > 1:
                 raise _beyond(view)
         elif ways[i] == SUPER:
             state = _exact_floats(sum(s[0] for s in states), sum(s[1] for s in states))

@@ -23,7 +23,7 @@ from guarded import array_of, guarded, values_of
 from making import program
 
 import hensa
-from hensa import HensaError, scoring
+from hensa import HensaError, reference, scoring
 from hensa.threads import UNIT
 
 TYPES = [
@@ -323,6 +323,52 @@ def test_rows_that_change_for_a_minute_are_no_danger(by):
     assert runs(child_changing, 60, by) == "True"
 
 
+def child_changing_keys():
+    """Scores by keys that change once while they are coded: at the first call within, at the second, and so on."""
+    usual = np.arange(300) % 9
+    keys = usual.copy()
+    rows = pa.table({"x": np.arange(len(keys)) % 7, "k": keys})
+    assert rows["k"].chunk(0).buffers()[1].address == keys.ctypes.data
+    rules = program("x", base=None)
+
+    def scored():
+        return hensa.score(rows, rules, by="k", columns=["score", "step"], threads=1).select(["score", "step"])
+
+    def scored_with_a_change(place, key):
+        """The result, and whether there were as many calls."""
+        n_calls = 0
+
+        def change(*_):
+            nonlocal n_calls
+            n_calls += 1
+            if n_calls == place:
+                keys[:100] = key
+
+        sys.setprofile(change)
+        try:
+            return scored(), n_calls >= place
+        finally:
+            sys.setprofile(None)
+
+    before = scored()
+    for key in -50, 5000:  # below and above all others
+        keys[:100] = key
+        outcomes, after = set(), scored()
+        for place in itertools.count(1):
+            keys[:] = usual
+            found, changed = scored_with_a_change(place, key)
+            if not changed:
+                break
+            assert found.equals(before) or found.equals(after), place
+            outcomes.add(found.equals(before))
+        assert outcomes == {True, False}
+    print("ends")
+
+
+def test_keys_that_change_while_they_are_coded_are_those_before_or_after():
+    assert runs(child_changing_keys) == "ends"
+
+
 def child_with_daemons():
     """Ends while other threads score."""
     rows = plain_rows(2 * UNIT)
@@ -342,6 +388,34 @@ def child_with_daemons():
 
 def test_a_process_may_end_while_daemon_threads_score():
     assert runs(child_with_daemons).startswith("ends")
+
+
+# --- loops that must end ---------------------------------------------------------------------------------------------
+
+
+def child_far_decimals():
+    """Prints the scores of decimals that lie 2^127 or more from the mean, in two populations and by cohort."""
+    largest = 10**38 - 1
+    rules = program("x", [(50, 1)], None, rule={"centre": 0})
+    rows = {"x": pa.array([Decimal(-largest), Decimal(largest)], pa.decimal128(38, 0)), "k": [0, 0]}
+    for sign in 1, -1:
+        near = {"x": pa.array([Decimal(sign * (largest - shift)) for shift in (0, 2, 5)], pa.decimal128(38, 0))}
+        population = hensa.population(near | {"k": [0] * 3}, rules, by="k")
+        for by in None, "k":
+            found = hensa.score(rows, rules, population=population, by=by, columns=["score"])
+            print(*map(float.hex, found["score"].to_pylist()), end=" ")
+
+
+def test_decimals_2_to_the_127_from_the_mean_end_with_the_scores_of_the_reference():
+    # In a process of its own: a loop of the kernel that does not end cannot be stopped otherwise.
+    largest, expected = 10**38 - 1, []
+    assert 2 * largest > 2**127
+    rules = program("x", [(50, 1)], None, rule={"centre": 0})
+    for sign in 1, -1:
+        near = {"x": [sign * (largest - shift) for shift in (0, 2, 5)]}
+        population = reference.population(near, rules)
+        expected += reference.score({"x": [-largest, largest]}, rules, population, columns="score")["score"] * 2
+    assert runs(child_far_decimals, timeout=60).split() == [score.hex() for score in expected]
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from bounds import bounds
 from making import program
 
 import hensa
-from hensa import Population, reference
+from hensa import DataError, Population, reference
 from hensa.threads import UNIT
 from hensa.tiers import Tiers
 
@@ -396,3 +396,228 @@ def test_integers_are_not_at_the_mean_of_decimals_that_float64_rounds_to_them():
 
 
 TINY = 5e-324  # the smallest float64; SDs of a few of it are rounded to a multiple of it
+
+
+@pytest.mark.parametrize(
+    ("x", "steps", "rule"),
+    [
+        ([TINY] + [0.0] * 10, [(0, 1), (52, 2)], {}),  # the SD rounds to 0, z is sqrt 10
+        ([1.7e308, -1.7e308], [(0, 1), (50, 2)], {"ddof": 1}),  # the SD is beyond float64
+        ([1e-170, 2e-170, 4e-170], [(0, 1), (50, 2), (51, 3)], {}),  # the variance underflows
+        ([1e300, -1e300, 3e300], [(0, 1), (50, 2), (51, 3)], {}),  # the variance overflows
+        ([1e308, -1e308, 3e307, 0.0, TINY], [(49, 1), (50, 2), (51, 3)], {}),  # so do differences from the mean
+        ([1e-308, 2e-308, 5e-308, -1e-308], [(49, 1), (50, 2), (51, 3)], {}),
+        ([3 * TINY, 7 * TINY, 50 * TINY, -TINY, 0.0], [(49, 1), (50, 2), (51, 3)], {}),
+    ],
+    ids=[
+        *("SD 0", "SD infinite", "variance 0", "variance infinite"),
+        *("largest", "around the smallest normal", "subnormal"),
+    ],
+)
+def test_floats_at_the_ends_of_their_range_are_on_the_exact_step(x, steps, rule):
+    rules = program("x", steps, None, rule=rule)
+    exact = [row.step for row in oracle.solve({"x": x}, rules).rows]
+    expected = reference.score({"x": x}, rules, columns=["score", "step"])
+    assert expected["step"] == exact
+    stored = hensa.population({"x": x, "k": [0] * len(x)}, rules, by="k")
+    for population in None, stored:
+        for by in None, "k":
+            rows = {"x": x, "k": [0] * len(x)}
+            found = hensa.score(rows, rules, columns=["score", "step"], population=population, by=by)
+            assert found["step"].to_pylist() == exact
+            assert found["score"].to_pylist() == expected["score"]
+
+
+def test_moments_beyond_float64_are_infinite():
+    moments = hensa.population({"x": [1e300, -1e300, 1.7e308, -1.7e308]}, program("x", base=None))["x"]
+    assert (moments.mean, moments.variance) == (0.0, math.inf)
+    assert moments.sd == pytest.approx(1.7e308 / math.sqrt(2))
+    assert hensa.population({"x": [1.7e308, -1.7e308]}, program("x", base=None, rule={"ddof": 1}))["x"].sd == math.inf
+
+
+@pytest.mark.parametrize("type_", [pa.int8(), pa.int64(), pa.decimal128(38, 0), pa.float64()], ids=str)
+def test_any_rows_against_a_population_of_floats_whose_squares_underflow_are_on_the_exact_step(type_):
+    # mean 2^-559 and SD 2^-560, so that 0 scores 48
+    rules = program("x", base=None)
+    population = hensa.population({"x": [2.0**-560, 3 * 2.0**-560]}, rules)
+    rows = {"x": pa.array([0, 1, -1]).cast(pa.decimal128(19, 0)).cast(type_)}
+    found = hensa.score(rows, rules, population=population, columns=["score", "step"])
+    assert found["score"].to_pylist() == [48.0, 2.0**560, -(2.0**560)]
+    assert found["step"].to_pylist() == [48, 100, 0]
+
+
+def test_a_score_beyond_float64_is_infinite_and_on_the_last_step():
+    rules = program("x", base=None)
+    population = hensa.population({"x": [1e-140, 3e-140]}, rules)
+    found = hensa.score({"x": [1e200, -1e200]}, rules, population=population, columns=["score", "step"])
+    assert found["score"].to_pylist() == [math.inf, -math.inf]
+    assert found["step"].to_pylist() == [100, 0]
+
+
+# --- overflow --------------------------------------------------------------------------------------------------------
+
+ENDS = [-(2**63), 2**64 - 1, 2**63, -1, 0, 2**63 - 1, 1]
+
+
+def agree(rows, rules, columns=ALL, **options):
+    """The bits of the reference, and the steps of the oracle."""
+    table = pa.table(rows)
+    found = hensa.score(table, rules, columns=columns, **options).select(columns).to_pydict()
+    lists = table.to_pydict()
+    expected = reference.score(lists, rules, columns=columns)
+    assert found == {name: expected[name] for name in columns}
+    assert found["step"] == [row.step for row in oracle.solve(lists, rules).rows]
+    return found
+
+
+def test_the_ends_of_int64_and_uint64_in_one_column_of_decimals_are_exact():
+    column = pa.array(map(Decimal, ENDS), pa.decimal128(38, 0))
+    agree({"x": column}, program("x", base=None), ["score", "step", "x_score"])
+    moments = hensa.population({"x": column}, program("x", base=None))["x"]
+    assert (moments.state.sum, moments.state.sum_of_squares) == (sum(ENDS), sum(x * x for x in ENDS))
+
+
+def test_int64_and_uint64_merge_into_the_population_of_both():
+    rules = program("x", base=None)
+    parts = {
+        pa.int64(): [x for x in ENDS if x < 2**63],
+        pa.uint64(): [x for x in ENDS if x >= 2**63],
+    }
+    one, other = (hensa.population({"x": pa.array(x, type_)}, rules) for type_, x in parts.items())
+    together = hensa.population({"x": pa.array(map(Decimal, ENDS), pa.decimal128(38, 0))}, rules)
+    assert one + other == together
+    exact = dict(zip(ENDS, oracle.solve({"x": ENDS}, rules).rows, strict=True))
+    for type_, values in parts.items():
+        rows = {"x": pa.array(values, type_)}
+        found = hensa.score(rows, rules, population=together, columns=["step"])["step"].to_pylist()
+        assert found == [exact[x].step for x in values]
+
+
+LARGEST = 10**38 - 1
+
+
+@pytest.mark.parametrize("scale", [0, 38, -38])
+@pytest.mark.parametrize(
+    "digits",
+    [
+        [LARGEST] * 4100 + [0],  # sums past 2^127
+        [LARGEST] * 99 + [-LARGEST],  # a difference from the mean past 2^127
+        [-LARGEST] * 99 + [LARGEST],
+        [LARGEST, LARGEST - 1, -LARGEST] * 50,
+        [LARGEST - 90, LARGEST],
+    ],
+    ids=len,
+)
+def test_decimals_of_38_digits_are_exact_whatever_their_scale(digits, scale):
+    rules = program("x", base=None)
+    raw = pa.array(map(Decimal, digits), pa.decimal128(38, 0))
+    column = pa.Array.from_buffers(pa.decimal128(38, scale), len(raw), raw.buffers())
+    moments, unit = hensa.population({"x": column}, rules)["x"], Fraction(10) ** -scale
+    assert moments.state.sum == sum(digits) * unit
+    assert moments.state.sum_of_squares == sum(x * x for x in digits) * unit**2
+    found = hensa.score({"x": column}, rules, columns=["score", "step"])
+    assert found["step"].to_pylist() == [row.step for row in oracle.solve({"x": digits}, rules).rows]
+    assert found["score"].to_pylist() == reference.score({"x": digits}, rules, columns=["score"])["score"]
+
+
+@pytest.mark.parametrize("scale", [-1000, -77, -39, -38, -1, 1, 38, 39, 77, 1000])
+def test_the_scale_of_decimals_changes_no_score_and_no_step(scale):
+    # Every row is a tie, which integers decide, and none is at the mean.
+    rules = program("xy", [(49, 1), (50, 2), (51, 3)], None)
+    plain, scaled = {}, {}
+    for name, digits in ("x", [1, 2, 3, 5]), ("y", [9, 8, 7, 5]):
+        plain[name] = pa.array(map(Decimal, digits), pa.decimal128(38, 0))
+        scaled[name] = pa.Array.from_buffers(pa.decimal128(38, scale), 4, plain[name].buffers())
+    found, plain = (hensa.score(rows, rules, columns=["score", "step"]) for rows in (scaled, plain))
+    assert found["step"].to_pylist() == [1] * 4
+    assert found.select(["score", "step"]).equals(plain.select(["score", "step"]))
+
+
+def test_a_base_of_any_scale_is_paid_exactly():
+    rules = program("x", [(0, 25)], "b")
+    for scale in (-20, -3, 0, 3, 38, 60):
+        raw = pa.array(map(Decimal, [8 * 10**30, -(10**5) - 1, 7]), pa.decimal128(38, 0))
+        column = pa.Array.from_buffers(pa.decimal128(38, scale), len(raw), raw.buffers())
+        rows = {"x": [1, 1, 1], "b": column}
+        expected = [math.floor(n * Fraction(10) ** -scale / 4) for n in (8 * 10**30, -(10**5) - 1, 7)]
+        if max(map(abs, expected)) < 2**63:
+            assert hensa.score(rows, rules)["reward"].to_pylist() == expected
+        else:
+            with pytest.raises(
+                DataError, match=r"^Column 'b' is .* in row 0; its reward of \d+ points is beyond int64"
+            ):
+                hensa.score(rows, rules)
+
+
+@pytest.mark.parametrize("scale", [-1000, -39, 0, 39, 1000])
+def test_a_negative_decimal_of_any_scale_is_named(scale):
+    rules = program("x", [(0, 25)], "b", negative="error")
+    raw = pa.array(map(Decimal, [0, -105, 7]), pa.decimal128(38, 0))
+    column = pa.Array.from_buffers(pa.decimal128(38, scale), len(raw), raw.buffers())
+    with pytest.raises(DataError, match=r"^Column 'b' is (\S+) in row 1; it must be 0 or more") as error:
+        hensa.score({"x": [1, 1, 1], "b": column}, rules)
+    assert Fraction(str(error.value).split()[3]) == -105 * Fraction(10) ** -scale
+    assert hensa.score({"x": [], "b": column.slice(3)}, rules).num_rows == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_first_reward_beyond_int64_is_named_however_many_there_are(threads):
+    base = np.zeros(2 * UNIT + 9, dtype=np.uint64)
+    base[[UNIT + 5, UNIT + 6, 2 * UNIT + 1]] = 2**64 - 1
+    rules = program("x", [(0, 100)], "b")
+    for by in (None, "k"):
+        rows = {"x": np.ones(len(base), dtype=np.int8), "b": base, "k": np.zeros(len(base), dtype=np.int8)}
+        with pytest.raises(DataError, match=rf"^Column 'b' is {2**64 - 1} in row {UNIT + 5};"):
+            hensa.score(rows, rules, by=by, threads=threads)
+
+
+@pytest.mark.parametrize("doublings", [10, 33, 64, 200])
+def test_counts_and_sums_of_merged_populations_never_overflow(doublings):
+    rules = program("x", base=None)
+    values = [2**64 - 1, 2**63, 0, 1]
+    population = hensa.population({"x": pa.array(values, pa.uint64())}, rules)
+    for _ in range(doublings):
+        population = population + population
+    times = 2**doublings
+    assert population.count == 4 * times
+    state = population["x"].state
+    assert (state.sum, state.sum_of_squares) == (sum(values) * times, sum(x * x for x in values) * times)
+    assert Population.from_json(population.to_json()) == population
+    # With ddof 0 the copies change nothing.
+    rows = {"x": pa.array(values, pa.uint64())}
+    found = hensa.score(rows, rules, population=population, columns=["score", "step"])
+    assert found.equals(hensa.score(rows, rules, columns=["score", "step"]))
+
+
+def test_more_rows_than_float64_can_count_leave_steps_exact():
+    rules = program("x", base=None)
+    population = hensa.population({"x": [1, 0, 0, 0, 0]}, rules)  # z of a one is 2, of a zero -1/2
+    for _ in range(1100):
+        population = population + population
+    found = hensa.score({"x": [1, 0]}, rules, population=population, columns=["score", "step"])
+    assert found["score"].to_pylist() == [52.0, 49.5]
+    assert found["step"].to_pylist() == [52, 49]
+
+
+def test_populations_of_different_sizes_past_2_to_the_32_rows_merge_exactly():
+    rules = program("x", base=None)
+    sizes = [2**32 + 1, 7, 2**40 - 3]
+    parts = [exact_population("x", n, 3 * n, 9 * n + n % 5) for n in sizes]
+    merged = parts[2] + parts[0] + parts[1]
+    n, squares = sum(sizes), sum(9 * n + n % 5 for n in sizes)
+    moments = merged["x"]
+    assert (merged.count, moments.mean_exact) == (n, 3)
+    assert moments.variance_exact == Fraction(n * squares - (3 * n) ** 2, n * n)
+    found = hensa.score({"x": [3, 4, 2]}, rules, population=merged, columns=["score", "step"])
+    z = 1 / math.sqrt(moments.variance_exact)
+    assert found["score"].to_pylist() == pytest.approx([50, 50 + z, 50 - z], rel=1e-14)
+    assert found["step"].to_pylist() == [50, 100, 0]
+
+
+def test_welford_populations_of_more_than_2_to_the_53_rows_keep_their_sd():
+    population = hensa.population({"x": [1.5, 2.5, 4.0, 9.75]}, program("x", base=None), method="welford")
+    sd = population["x"].sd
+    for _ in range(70):
+        population = population + population
+    assert population.count == 4 * 2**70
+    assert abs(population["x"].sd - sd) <= 2 * math.ulp(sd)

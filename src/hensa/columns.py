@@ -3,6 +3,7 @@
 import ctypes
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from fractions import Fraction
 from math import isfinite
 from typing import Any, NamedTuple
@@ -40,10 +41,27 @@ class View(NamedTuple):
 
     def value(self, row: int) -> Fraction:
         """One value, exactly; for measures, which must be finite."""
-        value = self.array[row].as_py()
+        value = self.cell(row)
         if isinstance(value, float) and not isfinite(value):
             raise DataError(f"Column {self.name!r} is {value} in row {row}; measures must be finite numbers.")
         return Fraction(value)
+
+    def cell(self, row: int) -> Any:
+        """One value as Python has it."""
+        return _cell(self.array, row)
+
+
+def _cell(array: pa.ChunkedArray, row: int) -> Any:
+    """One value as Python has it; of decimals by way of their digits, as Arrow writes out no scale beyond 38."""
+    if not pa.types.is_decimal(array.type) or not array[row].is_valid:
+        return array[row].as_py()
+    sign, digits, _ = Decimal(_digits(array.slice(row, 1).chunk(0))[0].as_py()).as_tuple()
+    return Decimal((sign, digits, -array.type.scale))
+
+
+def _digits(decimals: pa.Array) -> pa.Array:
+    """The same buffers as integers, or as decimals of scale 0."""
+    return decimals.view({32: pa.int32(), 64: pa.int64(), 128: pa.decimal128(38, 0)}[decimals.type.bit_width])
 
 
 def table_of(rows: Any) -> pa.Table:
@@ -205,13 +223,12 @@ def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:
 
     values = array
     if pa.types.is_decimal(array.type):  # their digits: Arrow takes no minimum of the narrower ones or below scale 0
-        digits = {32: pa.int32(), 64: pa.int64(), 128: pa.decimal128(38, 0)}[array.type.bit_width]
-        values = pa.chunked_array([chunk.view(digits) for chunk in array.chunks], digits)
+        values = pa.chunked_array([_digits(chunk) for chunk in array.chunks or [pa.array([], array.type)]])
     lowest = pc.min(values).as_py()
     if lowest is not None and lowest < 0:
         row = pc.index(pc.less(values, 0), True).as_py()
         raise DataError(
-            f"Column {name!r} is {array[row]} in row {row}; it must be 0 or more, as the program says "
+            f"Column {name!r} is {_cell(array, row)} in row {row}; it must be 0 or more, as the program says "
             'negative = "error" of it.'
         )
 

@@ -100,9 +100,8 @@ class Judge:
         assert view is not None
         points = self.lookup.points(view.value(row), count)
         if points not in _INT64:
-            base = view.array[row].as_py()
             raise DataError(
-                f"Column {view.name!r} is {base} in row {row}; its reward of {points} points is beyond int64."
+                f"Column {view.name!r} is {view.cell(row)} in row {row}; its reward of {points} points is beyond int64."
             )
         return points
 

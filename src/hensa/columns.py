@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -174,10 +175,16 @@ def null_view(array: pa.Array) -> View:
     return _view(pa.table({"": array}), "", "", KINDS)
 
 
+@lru_cache(64)
+def _unit(scale: int) -> Fraction:
+    return Fraction(10) ** -scale
+
+
 _MOST_SCALE = 1000
 """Arrow sets no limit; Python makes text of integers up to 4,300 digits, and a sum of squares has twice the scale."""
 
 
+@lru_cache(64)
 def _kind(type_: pa.DataType) -> tuple[str, int]:
     """The kind as which a type is read, and its decimal scale."""
     if pa.types.is_decimal32(type_):
@@ -201,19 +208,21 @@ def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str
         )
     if abs(scale) > _MOST_SCALE:
         raise DataError(f"Column {name!r} is of type {array.type}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")
-    chunks = [_checked(chunk, name, _WIDTH[kind]) for chunk in array.chunks if len(chunk)]
-    places = np.zeros((len(chunks), 4), dtype=np.int64)
-    start = 0
-    for place, chunk in zip(places, chunks, strict=True):
-        validity, values = chunk.buffers()
-        place[:] = start, values.address, validity.address if validity and chunk.null_count else 0, chunk.offset
-        start += len(chunk)
-    unit = None if kind.startswith("float") else Fraction(10) ** -scale
-    column = kernels.active.Column(KINDS.index(kind), start, places)
+    chunks, places, start = [], [], 0
+    for given in array.chunks:
+        if n_rows := len(given):
+            chunk = _checked(given, name, _WIDTH[kind])
+            validity, values = chunk.buffers()
+            bitmap = validity.address if validity and chunk.null_count else 0
+            places.append((start, values.address, bitmap, chunk.offset))
+            chunks.append(chunk)
+            start += n_rows
+    unit = None if kind.startswith("float") else _unit(scale)
+    column = kernels.active.Column(KINDS.index(kind), start, np.array(places, dtype=np.int64).reshape(-1, 4))
     array = pa.chunked_array(chunks, array.type)
     if negative == "error":
         _refuse_negative(name, array)
-    return View(name, kind, unit, column, array, bool(places[:, 2].any()))
+    return View(name, kind, unit, column, array, any(bitmap for _, _, bitmap, _ in places))
 
 
 def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property, reduce
-from math import floor, inf, isqrt
+from math import floor, inf, isqrt, sqrt
 from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from hensa.lookup import lookup
 from hensa.moments import Exact, Moments
 from hensa.population import Cohorts, Population, add_up
 from hensa.program import Program
+from hensa.roots import nearest, nearest_ratio
 from hensa.threads import UNIT
 from hensa.tiers import Tiers
 
@@ -75,7 +76,7 @@ class Judge:
                 have = ", ".join(population.measures) or "no measures"
                 raise DataError(f"{where} has no measure {measure.column!r}; it has {have}.")
             moments = population[measure.column]
-            found.append(Moments(moments.count, moments.state, rule.ddof))
+            found.append(moments if moments.ddof == rule.ddof else Moments(moments.count, moments.state, rule.ddof))
         if 0 < population.count <= rule.ddof:
             raise DataError(f"{where} has {population.count} row, and an SD with ddof {rule.ddof} needs more.")
         if population.count and rule.constant == "error":
@@ -106,24 +107,24 @@ class Judge:
         return points
 
     def constants_of(self, view: View, moments: Moments, weight: Fraction) -> _Constants:
-        mean = moments.mean_exact / view.unit if view.unit else moments.mean_exact
-        whole = floor(mean) if view.unit else 0
-        if not -(2**127) <= whole < 2**127:
-            raise DataError(f"The population's mean of {view.name!r} is beyond the range of decimal128.")
-        k_double = float(whole) if view.unit else float(mean)
-        sd = moments.rounded_sd(view.unit)
-        f = float(mean - whole if view.unit else mean - Fraction(k_double))
+        """As docs/exactness.md defines them; SDs of integers and decimals in three rounded operations, which arrays of
+        cohorts can do as well."""
+        if view.unit is None:
+            whole, k_double, sd = 0, nearest(moments.mean_exact), moments.sd
+            f, spread, plain = nearest(moments.mean_exact - Fraction(k_double)), moments.variance_exact != 0, False
+        else:
+            numerator, denominator, spread_numerator, spread_denominator = moments.in_units(view.unit)
+            whole, rest = divmod(numerator, denominator)
+            if not -(2**127) <= whole < 2**127:
+                raise DataError(f"The population's mean of {view.name!r} is beyond the range of decimal128.")
+            k_double, f, spread = float(whole), rest / denominator, spread_numerator != 0
+            left = moments.count * (moments.count - moments.ddof)
+            sd = sqrt(nearest_ratio(spread_numerator, spread_denominator) / nearest_ratio(left, 1))
+            plain = 0.0 < f < 1.0 or not rest
         c = float(weight) / sd if sd else 0.0
-        e = _error(f, c) if weight and moments.variance_exact else 0.0
-        return _Constants(
-            whole,
-            k_double,
-            f,
-            c,
-            float(self.program.rule.scale) / sd if sd else 0.0,
-            e,
-            view.unit is not None and (0.0 < f < 1.0 or f == mean - whole) and e < inf,
-        )
+        e = _error(f, c) if weight and spread else 0.0
+        single_c = float(self.program.rule.scale) / sd if sd else 0.0
+        return _Constants(whole, k_double, f, c, single_c, e, plain and e < inf)
 
 
 class PopulationJudge(Judge):
@@ -150,17 +151,21 @@ class PopulationJudge(Judge):
             self.decided[values] = self.tiers.decide(values)
         return self.decided[values]
 
+    def keys(self) -> tuple[list[int], list[int]]:
+        """What makes two rows equal. Small inputs meet few ties: they are told apart by their values, and roots are not
+        looked into."""
+        views = self.views.measures
+        if self.views.n_rows <= UNIT:
+            return _apart(len(views))
+        states = [moments.state if self.own else None for moments in self.moments]
+        bounds = [_bound(view, state) for view, state in zip(views, states, strict=True)]
+        return self.tiers.keys([view.unit for view in views], bounds)
+
     def constants(self) -> dict[str, Any]:
         """What `Scorer` in kernels/score.pxi explains."""
         measures = zip(self.views.measures, self.moments, self.weights, strict=True)
         found = [self.constants_of(view, moments, weight) for view, moments, weight in measures]
-        bounds = [
-            _bound(view, moments.state if self.own else None)
-            for view, moments in zip(self.views.measures, self.moments, strict=True)
-        ]
-        # Small inputs meet few ties: they are told apart by their values, and roots are not looked into.
-        units = [view.unit for view in self.views.measures]
-        slot, multiplier = self.tiers.keys(units, bounds) if self.views.n_rows > UNIT else _apart(len(found))
+        slot, multiplier = self.keys()
         near = [
             abs(constants.k) <= (2**62 if view.kind in _LONG else 2**52)
             for view, constants in zip(self.views.measures, found, strict=True)
@@ -246,7 +251,7 @@ class CohortJudge(Judge):
         """The same for all cohorts whose sums are small; returns which those are.
 
         With n Σx² < 2^62 all integers below fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), and the float64
-        operations are those of `Moments.rounded_sd` and `constants_of`.
+        operations are those of `constants_of`.
         """
         rule, sums = self.program.rule, cohorts.sums
         count, left = sums.counts, sums.counts - rule.ddof

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from math import isfinite, nan, sqrt
+from math import isfinite, nan
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +23,13 @@ class Exact:
 
     sum: Fraction
     sum_of_squares: Fraction
+
+    @classmethod
+    def of(cls, total: int, squares: int, unit: Fraction) -> Self:
+        """From integers in units of the column."""
+        if unit == 1:
+            return cls(Fraction(total), Fraction(squares))
+        return cls(total * unit, squares * unit**2)
 
     def mean(self, count: int) -> Fraction:
         return self.sum / count
@@ -118,17 +125,18 @@ class Moments:
         """The float64 nearest to the standard deviation; nan unless there are more than ddof rows."""
         return nearest_root(self.variance_exact) if self.count > self.ddof else nan
 
-    def rounded_sd(self, unit: Fraction | None) -> float:
-        """The SD that scores are defined with; 0.0 for a constant measure.
-
-        For a column of floats (`unit` is None) `sd`. For integers and decimals, in units of the column, three rounded
-        operations, √(fl(nΣx² - (Σx)²) / fl(n (n - ddof))), which arrays of cohorts can do as well.
-        """
-        if unit is None:
-            return self.sd
-        left = self.count - self.ddof
-        spread = nearest(self.state.m2(self.count) * self.count / unit**2)
-        return sqrt(spread / nearest(Fraction(self.count * left)))
+    def in_units(self, unit: Fraction) -> tuple[int, int, int, int]:
+        """Mean and nΣx² - (Σx)², in units of the column, each as numerator and denominator. Needs a row."""
+        state, count = self.state, self.count
+        if isinstance(state, Welford):
+            mean, spread = state.mean(count) / unit, state.m2(count) * count / unit**2
+            return mean.numerator, mean.denominator, spread.numerator, spread.denominator
+        total, squares = state.sum, state.sum_of_squares
+        if unit != 1:
+            total, squares = total / unit, squares / unit**2
+        scale = total.denominator**2
+        spread_numerator = count * squares.numerator * scale - total.numerator**2 * squares.denominator
+        return total.numerator, count * total.denominator, spread_numerator, scale * squares.denominator
 
     def __add__(self, other: "Moments") -> "Moments":
         if not isinstance(other, Moments):

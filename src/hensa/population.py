@@ -231,7 +231,7 @@ class Cohorts(Mapping[Key, Population]):
             else:
                 words = next(exact)
                 total = int.from_bytes(words[:3].astype("<u8").tobytes(), "little", signed=True)
-                state = Exact(total * unit, int.from_bytes(words[3:].astype("<u8").tobytes(), "little") * unit**2)
+                state = Exact.of(total, int.from_bytes(words[3:].astype("<u8").tobytes(), "little"), unit)
             measures[name] = Moments(count, state, self.ddof)
         return Population(count, int(self.sums.rows[code]) - count, measures)
 
@@ -325,7 +325,7 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
     measures = {}
     for i, view in enumerate(views.measures):
         states = [part[1][i] for part in parts]
-        unit = Fraction(view.unit or 1)
+        unit = view.unit or Fraction(1)
         state: Exact | Welford
         if ways[i] == WELFORD:
             merged = kernels.active.merge(np.array(states, dtype=np.float64).reshape(-1, 5))
@@ -335,7 +335,7 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
         elif ways[i] == SUPER:
             state = _exact_floats(sum(s[0] for s in states), sum(s[1] for s in states))
         else:
-            state = Exact(sum(s[0] for s in states) * unit, sum(s[1] for s in states) * unit**2)
+            state = Exact.of(sum(s[0] for s in states), sum(s[1] for s in states), unit)
         measures[view.name] = Moments(count, state, program.rule.ddof)
     return Population(count, views.n_rows - count, measures)
 

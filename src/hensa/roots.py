@@ -3,15 +3,20 @@
 from fractions import Fraction
 from math import inf, isqrt
 
-__all__ = ["enclose_root", "nearest", "nearest_root", "rational_root"]
+__all__ = ["enclose_root", "nearest", "nearest_ratio", "nearest_root", "rational_root"]
 
 
 def nearest(q: Fraction) -> float:
     """The float64 nearest to `q`; infinity beyond the largest, as IEEE 754 rounds."""
+    return nearest_ratio(q.numerator, q.denominator)
+
+
+def nearest_ratio(numerator: int, denominator: int) -> float:
+    """The same for a ratio of integers, the denominator above 0; Python rounds such quotients correctly."""
     try:
-        return float(q)
+        return numerator / denominator
     except OverflowError:
-        return inf if q > 0 else -inf
+        return inf if numerator > 0 else -inf
 
 
 def rational_root(q: Fraction) -> Fraction | None:

@@ -109,11 +109,12 @@ def score(
 def _asked(columns: Sequence[str], table: pa.Table, program: Program) -> tuple[str, ...]:
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
     known = [*_TYPES, *(f"{measure.column}_score" for measure in program.rule.measures)]
+    taken = set(table.column_names)
     for i, name in enumerate(columns):
         if name not in known or name in columns[:i]:
             twice = " twice" if name in known else ""
             raise DataError(f"columns names {name!r}{twice}; it may name each of {', '.join(known)} once.")
-        if name in table.column_names:
+        if name in taken:
             raise DataError(f"The rows already have a column {name!r}; rename it, or leave it out of columns.")
     if "reward" in columns and program.reward is None:
         raise DataError(f"Program {program.name!r} has no [reward]; ask for score, step and rate only.")

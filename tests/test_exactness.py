@@ -402,6 +402,7 @@ TINY = 5e-324  # the smallest float64; SDs of a few of it are rounded to a multi
     ("x", "steps", "rule"),
     [
         ([TINY] + [0.0] * 10, [(0, 1), (52, 2)], {}),  # the SD rounds to 0, z is sqrt 10
+        ([150 * TINY] + [0.0] * 9999, [(0, 1), ("1.2e-18", 2)], {"scale": "1e-20", "centre": 0}),  # SD 1.5 TINY
         ([1.7e308, -1.7e308], [(0, 1), (50, 2)], {"ddof": 1}),  # the SD is beyond float64
         ([1e-170, 2e-170, 4e-170], [(0, 1), (50, 2), (51, 3)], {}),  # the variance underflows
         ([1e300, -1e300, 3e300], [(0, 1), (50, 2), (51, 3)], {}),  # the variance overflows
@@ -410,7 +411,7 @@ TINY = 5e-324  # the smallest float64; SDs of a few of it are rounded to a multi
         ([3 * TINY, 7 * TINY, 50 * TINY, -TINY, 0.0], [(49, 1), (50, 2), (51, 3)], {}),
     ],
     ids=[
-        *("SD 0", "SD infinite", "variance 0", "variance infinite"),
+        *("SD 0", "SD subnormal", "SD infinite", "variance 0", "variance infinite"),
         *("largest", "around the smallest normal", "subnormal"),
     ],
 )
@@ -444,6 +445,28 @@ def test_any_rows_against_a_population_of_floats_whose_squares_underflow_are_on_
     found = hensa.score(rows, rules, population=population, columns=["score", "step"])
     assert found["score"].to_pylist() == [48.0, 2.0**560, -(2.0**560)]
     assert found["step"].to_pylist() == [48, 100, 0]
+
+
+def test_a_row_is_not_at_the_mean_because_its_distance_underflows():
+    # 0 lies 2^-1000 below the mean, which is 2^-1100 SDs.
+    mean, variance = Fraction(1, 2**1000), 2**200
+    rules = program("x", [(0, 1), (50, 2)], None)
+    population = exact_population("x", 2, 2 * mean, 2 * (variance + mean**2))
+    stored = Population(2, 0, population.measures, ("k",), {(0,): population})
+    rows = {"x": [0, 1], "k": [0, 0]}
+    for by in None, "k":
+        found = hensa.score(rows, rules, population=population if by is None else stored, by=by, columns=["step"])
+        assert found["step"].to_pylist() == [0, 1]
+
+
+def test_floats_against_a_mean_beyond_float64_are_refused():
+    rules = program("x", base=None)
+    raw = pa.array(map(Decimal, [1, 2]), pa.decimal128(38, 0))
+    population = hensa.population({"x": pa.Array.from_buffers(pa.decimal128(38, -400), 2, raw.buffers())}, rules)
+    moments = reference.Moments(2, Fraction(3 * 10**400), Fraction(5 * 10**800), 0)
+    for score, stored in (hensa.score, population), (reference.score, reference.Population(2, 0, {"x": moments})):
+        with pytest.raises(DataError, match=r"^The population's mean of 'x' is beyond the range of float64\.$"):
+            score({"x": [1.0]}, rules, population=stored, columns=["step"])
 
 
 def test_a_score_beyond_float64_is_infinite_and_on_the_last_step():

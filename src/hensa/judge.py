@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property, reduce
-from math import floor, inf, isqrt, sqrt
+from math import floor, inf, isinf, isqrt, sqrt
 from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
@@ -48,7 +48,7 @@ class _Constants(NamedTuple):
     """What this measure adds to the part of the error bound that does not depend on the row."""
     plain: bool
     """Whether ((x - k) - f) · c is 0 at the mean alone: not where f is rounded to a whole number or the product
-    may underflow, and not for floats."""
+    may underflow (|c| > 2^-1000, and f >= 2^-64 if it is not 0, keep it from that), and not for floats."""
 
 
 class Judge:
@@ -111,6 +111,8 @@ class Judge:
         cohorts can do as well."""
         if view.unit is None:
             whole, k_double, sd = 0, nearest(moments.mean_exact), moments.sd
+            if isinf(k_double):
+                raise DataError(f"The population's mean of {view.name!r} is beyond the range of float64.")
             f, spread, plain = nearest(moments.mean_exact - Fraction(k_double)), moments.variance_exact != 0, False
         else:
             numerator, denominator, spread_numerator, spread_denominator = moments.in_units(view.unit)
@@ -120,9 +122,9 @@ class Judge:
             k_double, f, spread = float(whole), rest / denominator, spread_numerator != 0
             left = moments.count * (moments.count - moments.ddof)
             sd = sqrt(nearest_ratio(spread_numerator, spread_denominator) / nearest_ratio(left, 1))
-            plain = 0.0 < f < 1.0 or not rest
+            plain = 2.0**-64 <= f < 1.0 or not rest
         c = float(weight) / sd if sd else 0.0
-        e = _error(f, c) if weight and spread else 0.0
+        e = _error(f, c, sd) if weight and spread else 0.0
         single_c = float(self.program.rule.scale) / sd if sd else 0.0
         return _Constants(whole, k_double, f, c, single_c, e, plain and e < inf)
 
@@ -250,8 +252,8 @@ class CohortJudge(Judge):
     def vectorised(self, cohorts: Cohorts) -> npt.NDArray[np.bool_]:
         """The same for all cohorts whose sums are small; returns which those are.
 
-        With n Σx² < 2^62 all integers below fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), and the float64
-        operations are those of `constants_of`.
+        With n Σx² < 2^62 all integers below fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), the SD is 0 or at
+        least 1/n, and the float64 operations are those of `constants_of`.
         """
         rule, sums = self.program.rule, cohorts.sums
         count, left = sums.counts, sums.counts - rule.ddof
@@ -322,12 +324,13 @@ _SMALLEST = 2.0**-1000
 """The bound takes products not to underflow by more than this, in total."""
 
 
-def _error(f: float, c: float) -> float:
+def _error(f: float, c: float, sd: float) -> float:
     """How far the rounding of f moves the score: at most |c| (|f| 2^-53 + 2^-1075).
 
-    With a coefficient so small that products may underflow by more, integers decide every row.
+    With a coefficient so small that products may underflow by more, or an SD so small that it, its square or its
+    numerator may have underflown, integers decide every row.
     """
-    return abs(c) * (abs(f) * 2.0**-52 + 2.0**-1074) if abs(c) > _SMALLEST else inf
+    return abs(c) * (abs(f) * 2.0**-52 + 2.0**-1074) if abs(c) > _SMALLEST and sd >= 2.0**-500 else inf
 
 
 def _bound(view: View, own: object) -> int:

@@ -360,13 +360,15 @@ class _Term:
         self.k: int | float = _nearest(self.mean) if column.is_float else floor(self.mean)
         if not column.is_float and not -(2**127) <= self.k < 2**127:
             raise DataError(f"The population's mean of {column.name!r} is beyond the range of decimal128.")
+        if self.k in (inf, -inf):
+            raise DataError(f"The population's mean of {column.name!r} is beyond the range of float64.")
         self.f = _nearest(self.mean - Fraction(self.k))
         n, left = moments.count, moments.count - moments.ddof
         # n left V = n sum(x^2) - sum(x)^2, an integer but for floats
         rounded = sqrt(_nearest(self.variance * n * left) / _nearest(Fraction(n * left)))
-        sd = moments.sd if column.is_float else rounded
-        self.c = _nearest(self.factor) / sd if sd else 0.0
-        self.g = _nearest(scale) / sd if sd else 0.0
+        self.sd = moments.sd if column.is_float else rounded
+        self.c = _nearest(self.factor) / self.sd if self.sd else 0.0
+        self.g = _nearest(scale) / self.sd if self.sd else 0.0
 
     def deviation(self, x: int | float) -> float:
         return float(x - self.k) - self.f
@@ -395,11 +397,12 @@ class _Scorer:
         self.thresholds = rates.thresholds
         self.float_thresholds = [_nearest(threshold) for threshold in rates.thresholds]
         # The rounding of f moves the score by at most |c| (|f| 2^-53 + 2^-1075). The bound takes products not to
-        # underflow by more than 2^-1000, which |c| > 2^-1000 ensures; otherwise floats decide nothing. (A loop, as
-        # sum() adds otherwise from Python 3.12 on.)
+        # underflow by more than 2^-1000, which |c| > 2^-1000 ensures, and the SD to come of no operation that
+        # underflows, which SD >= 2^-500 ensures; otherwise floats decide nothing. (A loop, as sum() adds otherwise
+        # from Python 3.12 on.)
         self.e0 = 2.0**-1000
         for term in self.terms:
-            usual = abs(term.c) > 2.0**-1000 or not term.factor or not term.variance
+            usual = (abs(term.c) > 2.0**-1000 and term.sd >= 2.0**-500) or not term.factor or not term.variance
             self.e0 += abs(term.c) * (abs(term.f) * 2.0**-52 + 2.0**-1074) if usual else inf
         self.known: dict[Cells, tuple[float, int]] = {}
 

@@ -10,14 +10,15 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import cache, cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self, TypeAlias, get_args, get_origin
+from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec.structs import fields, force_setattr
@@ -28,6 +29,8 @@ __all__ = ["Measure", "Program", "RateTable", "Reward", "StandardScore", "Standi
 
 Standing: TypeAlias = Literal["stated", "public", "reconstructed"]
 """Where a fact of a program comes from: its owner's own words, another public text, or a fill-in of ours."""
+
+_Rules = TypeVar("_Rules")
 
 # A step is a uint16 and a reward an int64 in the output.
 _MOST_STEPS = 2**16 - 1
@@ -129,6 +132,7 @@ def _allowed(type_: Any) -> str:
         Fraction: _NUMBER,
         Decimal: f"a decimal of at most {_DIGITS} digits",
         datetime.date: "a date such as 2019-10-01",
+        datetime.datetime: "a date and time such as 2019-10-01T12:00:00 or 2019-10-01T12:00:00+09:00",
         int: "a whole number",
         str: "a string",
         tuple: "an array",
@@ -547,20 +551,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
             meant = f" (did you mean {near[0]}?)" if near else ""
             allowed = f"{', '.join(names)}, or the path of a TOML file."
             raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")
-        file = Path(name) if is_file else resources.files("hensa") / "programs" / f"{name}.toml"
-        try:
-            data = file.read_bytes()
-        except (OSError, ValueError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise ProgramError(f"{name}: found no readable file ({reason}); allowed: a TOML file.") from None
-        try:
-            return cls.parse(data.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            byte = f"the byte 0x{data[error.start]:02x} at line {line}"
-            raise ProgramError(f"{name}: found {byte}, which is not UTF-8; allowed: TOML in UTF-8.") from None
-        except ProgramError as error:
-            raise ProgramError(f"{name}: {error}") from None
+        return _read(Path(name) if is_file else resources.files("hensa") / "programs" / f"{name}.toml", name, cls.parse)
 
     @classmethod
     def parse(cls, toml_text: str) -> Self:
@@ -588,14 +579,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         ...
         hensa.errors.ProgramError: rule.ddof: found 2; allowed: 0 or 1.
         """
-        try:
-            document = tomllib.loads(toml_text, parse_float=_toml_decimal)
-        except ValueError as error:
-            end = f"at the end, line {toml_text.count(chr(10)) + 1}"
-            reason = str(error).replace("at end of document", end)
-            raise ProgramError(f"found text that is not TOML: {reason}; allowed: TOML 1.0.") from None
-        except RecursionError:
-            raise ProgramError("found TOML that is nested too deeply; allowed: the tables of a program.") from None
+        document = _document(toml_text, "a program")
         try:
             if isinstance(rule := document.get("rule"), dict) and "kind" not in rule:
                 _refuse("rule.kind", "nothing", f"{_listed([StandardScore.__struct_config__.tag])}, and it is required")
@@ -630,6 +614,35 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
                 case _:
                     lines.append(f"{name} = {_toml(value)}")
         return "\n".join([*lines, *tables, ""])
+
+
+def _read(file: Path | Traversable, name: str, parse: Callable[[str], _Rules]) -> _Rules:
+    """The rules of a TOML file; errors start with its name."""
+    try:
+        data = file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ProgramError(f"{name}: found no readable file ({reason}); allowed: a TOML file.") from None
+    try:
+        return parse(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"the byte 0x{data[error.start]:02x} at line {line}"
+        raise ProgramError(f"{name}: found {byte}, which is not UTF-8; allowed: TOML in UTF-8.") from None
+    except ProgramError as error:
+        raise ProgramError(f"{name}: {error}") from None
+
+
+def _document(toml_text: str, rules: str) -> dict[str, Any]:
+    """The tables of a TOML text, with exact decimals; `rules` says whose tables they should be."""
+    try:
+        return tomllib.loads(toml_text, parse_float=_toml_decimal)
+    except ValueError as error:
+        end = f"at the end, line {toml_text.count(chr(10)) + 1}"
+        reason = str(error).replace("at end of document", end)
+        raise ProgramError(f"found text that is not TOML: {reason}; allowed: TOML 1.0.") from None
+    except RecursionError:
+        raise ProgramError(f"found TOML that is nested too deeply; allowed: the tables of {rules}.") from None
 
 
 def _toml_decimal(text: str) -> Decimal:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from hensa import kernels
 from hensa.errors import DataError, HensaError, ProgramError
+from hensa.events import Board, Compensation, Event, Prize, compensate, rank
 from hensa.moments import Moments
 from hensa.population import Population, population
 from hensa.program import Measure, Program, RateTable, Reward, StandardScore, Step
+from hensa.restate import Restatement, restate
 from hensa.sample import sample
 from hensa.scoring import score
 
@@ -17,20 +19,28 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Board",
+    "Compensation",
     "DataError",
+    "Event",
     "HensaError",
     "Measure",
     "Moments",
     "Population",
+    "Prize",
     "Program",
     "ProgramError",
     "RateTable",
+    "Restatement",
     "Reward",
     "StandardScore",
     "Step",
+    "compensate",
     "kernels",
     "population",
+    "rank",
     "reference",
+    "restate",
     "sample",
     "score",
 ]

@@ -7,10 +7,13 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
 from io import TextIOWrapper
 from itertools import pairwise
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +23,8 @@ import pyarrow.compute as pc
 
 import hensa
 from hensa import kernels
-from hensa.errors import HensaError
+from hensa.errors import DataError, HensaError
+from hensa.events import Event, entered_by
 from hensa.files import ROW_GROUP, format_of, naming, read, replacing, write
 from hensa.program import Program, RateTable, Step
 from hensa.sample import sample as make_sample
@@ -28,6 +32,7 @@ from hensa.terminal import (
     Commands,
     Run,
     bands_table,
+    boards_table,
     cohorts,
     console,
     ending,
@@ -53,6 +58,10 @@ def readable(path: str) -> str:
     return with_format(path)
 
 
+def readable_or_none(path: str | None) -> str | None:
+    return None if path is None else readable(path)
+
+
 def writable(path: str) -> str:
     if path == "-" and sys.stdout.isatty():
         raise typer.BadParameter("standard output is a terminal; name a file or pipe the Arrow stream on")
@@ -74,6 +83,16 @@ Target = Annotated[str, typer.Option("--output", "-o", metavar="OUT", callback=w
 Rules = Annotated[str, typer.Option("--program", "-p", metavar="NAME|FILE", help="A built-in program or a TOML file.")]
 By = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A cohort column; may be given several times.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: the CPUs this process may use.")]
+
+
+EventFile = Annotated[str, typer.Option("--event", "-e", metavar="FILE", help="The rules of the event, in TOML.")]
+
+
+class PolicyName(StrEnum):
+    """What is due after a restatement."""
+
+    top_up = "top_up"
+    net = "net"
 
 
 class Method(StrEnum):
@@ -126,8 +145,7 @@ def score(
             given = None if by and stored is None else used
             paid = hensa.score(rows, rules, population=given, by=by, columns=wanted, threads=threads)
         with run.stage("write", total=paid.num_rows) as advance:
-            parts = (paid.slice(start, ROW_GROUP) for start in range(0, paid.num_rows, ROW_GROUP))
-            write(file, output, paid.schema, parts, advance)
+            write(file, output, paid.schema, in_groups(paid), advance)
     nulls = min(paid[name].null_count for name in wanted)
     say(f"{paid.num_rows:,} rows, {nulls:,} of them null{cohorts(used)}")
     tables = [moments_table(used)]
@@ -163,6 +181,106 @@ def population(
         file.write(f"{taken.to_json()}\n".encode())
     say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
     console.print(moments_table(taken), "")
+    run.report(rows.num_rows)
+
+
+@app.command()
+def rank(
+    source: Source,
+    output: Target,
+    event: EventFile,
+    top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the ranks up to N of each board.")] = None,
+) -> None:
+    """Rank the entrants of an event (the rows of IN) on its boards: one row of OUT per board and entrant, with prizes.
+
+    The event file names the columns and states the boards, the cut-off of entries, the rule for ties and the prizes.
+    """
+    rules = Event.load(event)
+    keep_apart(output, source, event)
+    run = Run()
+    with replacing(output) as file, run.progress:
+        with run.stage("read"):
+            rows = read(source, rules.numbers)
+        with run.stage("rank"), naming(source):
+            boards = hensa.rank(rows, rules, top)
+            entrants = int(entered_by(rows, rules, rules.entry_until).sum())
+        with run.stage("write", total=boards.num_rows) as advance:
+            write(file, output, boards.schema, in_groups(boards), advance)
+    until = f" by {rules.entry_until}" if rules.entry_until else ""
+    say(f"{rows.num_rows:,} rows, {entrants:,} entered{until}")
+    console.print(boards_table(boards, [board.name for board in rules.boards]), "")
+    run.report(rows.num_rows)
+
+
+@app.command()
+def restate(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", callback=readable, help="The run that was paid.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", callback=readable, help="The run on corrected rows.")],
+    output: Target,
+    policy: Annotated[
+        PolicyName, typer.Option(help="top_up: nobody pays back; net: whoever was overpaid does.")
+    ] = PolicyName.top_up,
+    id: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A column of ids; may be given several times.", show_default="referrer_id"),
+    ] = None,
+    points: Annotated[str, typer.Option(metavar="NAME", help="The column of points.")] = "reward",
+    json: Annotated[bool, typer.Option("--json", help="The summary on stdout, as JSON.")] = False,
+) -> None:
+    """Compare two runs id by id: OUT has those who were paid too little or too much, and what is due to each.
+
+    Ids are matched over all the columns of --id together. A row that is missing on one side counts as 0 points there.
+    """
+    if before == after == "-":
+        raise typer.BadParameter("BEFORE and AFTER are both standard input; name a file for one")
+    if json and output == "-":
+        raise typer.BadParameter("--json and the rows both want standard output; name a file with -o")
+    keep_apart(output, before, after)
+    run = Run()
+    with replacing(output) as file, run.progress:
+        with run.stage("read"):
+            paid, corrected = (read(path, [points]) for path in (before, after))
+        with run.stage("restate"), naming_each(before=before, after=after):
+            restatement = hensa.restate(paid, corrected, policy.value, id=id or "referrer_id", points=points)
+        found = restatement.table
+        with run.stage("write", total=found.num_rows) as advance:
+            write(file, output, found.schema, in_groups(found), advance)
+    say(repr(restatement))
+    if json:
+        summary = {"policy": restatement.policy, "counts": restatement.counts, "totals": restatement.totals}
+        print(dumps(summary, indent=2))
+    run.report(sum(restatement.counts.values()))
+
+
+@app.command()
+def compensate(
+    source: Source,
+    output: Target,
+    event: EventFile,
+    boards: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", callback=readable_or_none, help="The standing that counts, from `hensa rank`."),
+    ] = None,
+) -> None:
+    """Pay the compensation of an event to the entrants (the rows of IN): one row of OUT for everyone who is paid.
+
+    Those who entered in time are paid a flat sum, and those at the top of a board a sum for each such board, on top.
+    """
+    rules = Event.load(event)
+    if source == boards == "-":
+        raise typer.BadParameter("IN and --boards are both standard input; name a file for one")
+    keep_apart(output, source, event, boards)
+    run = Run()
+    with replacing(output) as file, run.progress:
+        with run.stage("read"):
+            rows = read(source, ())
+            standing = None if boards is None else read(boards, ["rank"])
+        with run.stage("compensate"), naming_each(rows=source, boards=boards):
+            paid = hensa.compensate(rows, rules, standing)
+        with run.stage("write", total=paid.num_rows) as advance:
+            write(file, output, paid.schema, in_groups(paid), advance)
+    say(f"{rows.num_rows:,} rows, {paid.num_rows:,} ids are paid")
+    console.print(totals_table({"flat": paid["flat"], "points": paid["points"]}), "")
     run.report(rows.num_rows)
 
 
@@ -252,6 +370,10 @@ def keep_apart(output: str, *inputs: str | None) -> None:
             raise typer.BadParameter(f"{output} is also an input; write to another file")
 
 
+def in_groups(table: pa.Table) -> Iterator[pa.Table]:
+    return (table.slice(start, ROW_GROUP) for start in range(0, table.num_rows, ROW_GROUP))
+
+
 def with_format(path: str) -> str:
     try:
         format_of(path)
@@ -263,6 +385,20 @@ def with_format(path: str) -> str:
 def read_population(path: str) -> hensa.Population:
     with naming(path):
         return hensa.Population.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def naming_each(**paths: str | None) -> Iterator[None]:
+    """Make errors that start with the name of an argument start with its file instead."""
+    try:
+        yield
+    except DataError as error:
+        argument, _, message = str(error).partition(": ")
+        path = paths.get(argument)
+        if path is None:
+            raise
+        with naming(path):
+            raise DataError(message) from error
 
 
 def mark(standing: str | None) -> str:

@@ -10,13 +10,27 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
 from hensa.errors import DataError
 from hensa.program import Program
 
-__all__ = ["KINDS", "View", "Views", "allocate", "array_of", "column_of", "null_view", "rows_views", "table_of"]
+__all__ = [
+    "KINDS",
+    "View",
+    "Views",
+    "allocate",
+    "array_of",
+    "cast_column",
+    "column_of",
+    "exact_sum",
+    "integers_of",
+    "null_view",
+    "rows_views",
+    "table_of",
+]
 
 KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "bool",
          "decimal128"]  # fmt: skip
@@ -139,6 +153,55 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
         except pa.ArrowException as error:
             raise DataError(f"Column {name!r} is not a valid Arrow array: {_reason(error)}.") from error
     return column
+
+
+def cast_column(column: pa.ChunkedArray, name: str, type_: pa.DataType, allowed: str) -> pa.ChunkedArray:
+    """The values as another type, if that holds every one of them.
+
+    Raises
+    ------
+    DataError
+        With the first row whose value does not fit, and what is allowed.
+    """
+    try:
+        return column.cast(type_)
+    except pa.ArrowInvalid:
+        low, high = 0, len(column)  # the first such row lies from low to high - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            column.slice(low, middle - low).cast(type_)
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    raise DataError(f"Column {name!r} is {str(column[low].as_py())!r:.80} in row {low}; it must be {allowed}.")
+
+
+def integers_of(
+    table: pa.Table, name: str, negative: str = "error"
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The values of a column of whole numbers as int64, 0 where it is null, and where it is not.
+
+    Raises
+    ------
+    DataError
+        The column is missing or of another type; a value is beyond int64, or below 0 with ``negative="error"``.
+    """
+    column = column_of(table, name)
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
+        raise DataError(f"Column {name!r} is of type {kind}; it must be of integers or whole decimals.")
+    column = cast_column(column, name, pa.int64(), "a whole number that fits int64")
+    values = column.fill_null(0).to_numpy()
+    if negative == "error" and len(values) and values.min() < 0:
+        row = int(np.argmax(values < 0))
+        raise DataError(f"Column {name!r} is {values[row]} in row {row}; it must be 0 or more.")
+    return values, column.is_valid().to_numpy()
+
+
+def exact_sum(values: npt.NDArray[np.int64]) -> int:
+    """The sum of fewer than 2^31 int64, by their high and low words: neither sum reaches 2^63."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
 
 class Views(NamedTuple):

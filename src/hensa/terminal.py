@@ -22,6 +22,7 @@ except ModuleNotFoundError as missing:
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hensa.columns import exact_sum
 from hensa.errors import HensaError
 from hensa.files import sentence
 from hensa.population import Population
@@ -31,6 +32,7 @@ __all__ = [
     "Commands",
     "Run",
     "bands_table",
+    "boards_table",
     "cohorts",
     "console",
     "ending",
@@ -137,6 +139,16 @@ def bands_table(rates: RateTable, paid: pa.ChunkedArray) -> Table:
         part = count / (sum(rows) or 1)
         bar = ["█" * ceil(24 * part)] if console.is_terminal else []
         table.add_row(low if low == high else f"{low} to {high}", f"{count:,}", f"{part:.2%}", *bar)
+    return table
+
+
+def boards_table(boards: pa.Table, names: list[str]) -> Table:
+    """How many are ranked on each board, and the points of its prizes."""
+    table = plain_table("board", "ranked", "points")
+    numbers, prizes = boards["board"].combine_chunks().indices, boards["prize"]
+    for number, name in enumerate(names):
+        own = prizes.filter(pc.equal(numbers, number)).to_numpy()
+        table.add_row(name, f"{len(own):,}", f"{exact_sum(own):,}")
     return table
 
 

@@ -339,8 +339,8 @@ def rank(rows: Any, event: Event, top: int | None = None) -> pa.Table:
     -------
     pyarrow.Table
         A row per board and ranked entrant: ``board`` (dictionary of string), ``rank`` (int64, 1 is the most), the id
-        and count columns as they are in the rows, and ``prize`` (int64, whole points). In the order of the boards, by
-        rank, and by id where a rank is shared: the order of the rows does not matter.
+        and count columns of the rows (ids that are text as large_string), and ``prize`` (int64, whole points). In the
+        order of the boards, by rank, and by id where a rank is shared: the order of the rows does not matter.
 
     Raises
     ------
@@ -367,7 +367,8 @@ def rank(rows: Any, event: Event, top: int | None = None) -> pa.Table:
     if top is not None and top < 1:
         raise DataError(f"top is {top}; it must be 1 or more.")
     table = table_of(rows)
-    by_id = unique_order_of(ids_of(table, [event.id_column]))
+    ids = ids_of(table, [event.id_column])
+    by_id = unique_order_of(ids)
     counts, counted = integers_of(table, event.count_column)
     entered, has_entered = _entries(table, event, event.entry_until)
     kept = by_id[(counted & (counts >= event.least_count) & has_entered)[by_id]]
@@ -389,7 +390,7 @@ def rank(rows: Any, event: Event, top: int | None = None) -> pa.Table:
         {
             "board": pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(names)),
             "rank": np.concatenate([ranks for _, ranks, _ in boards]),
-            event.id_column: column_of(table, event.id_column).take(places),
+            event.id_column: ids.column(0).take(places),
             event.count_column: column_of(table, event.count_column).take(places),
             "prize": np.concatenate([prizes for _, _, prizes in boards]),
         }

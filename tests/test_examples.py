@@ -189,3 +189,84 @@ def test_the_real_ledger_has_the_customers_and_lines_that_its_source_states(cdno
     names = {name for table in tables.values() for name in table["customer_id"].to_pylist()}
     assert len(names) == 23_570
     assert [month for month, table in tables.items() if not table.num_rows] == months[18:]
+
+
+# --- an outage of a ranking event -------------------------------------------------------------------------------------
+
+
+def outage(tmp_path):
+    """180 referrers; each third is on another board. Referrer i is recorded with 181 - i newcomers.
+
+    Ten newcomers of referrer 5 were recorded under referrer 1. Referrer 170 entered at the very cut-off of the
+    compensation and those from 171 on after it; 181 entered after the event, and 182 did not enter.
+    """
+    header = "referrer_id,newcomers,friends_before,entered_at"
+    rows = [[i, 181 - i, (200, 9, 10)[i % 3], "2019-12-20T10:00:00+09:00"] for i in range(1, 183)]
+    for row in rows[170:180]:
+        row[3] = "2020-01-05T12:00:01+09:00"
+    rows[169][3] = "2020-01-05T03:00:00Z"
+    rows[180][1:] = [500, 200, "2020-01-19T00:00:00+09:00"]
+    rows[181][1:] = [500, 200, ""]
+    recorded, corrected = tmp_path / "recorded.csv", tmp_path / "corrected.csv"
+    recorded.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]))
+    rows[0][1] -= 10
+    rows[4][1] += 10
+    corrected.write_text("\n".join([header, *(",".join(map(str, row)) for row in reversed(rows))]))
+    return recorded, corrected
+
+
+# Overall, 5 rises from rank 5 to 1, 1 falls from 1 to 10 where 11, who was 11th, stands too; the ranks 4 to 10 are paid
+# alike. On the light board (1, 4, 7, 10, ...), 1 falls from 1 to 4 and the three behind it rise by one. On the middle
+# board (2, 5, 8, ...), 5 and 2 change places. On the heavy board nobody moves.
+TOP_UPS = {
+    5: 100_000 - 10_000 + 100_000 - 50_000,  # overall and middle
+    11: 10_000 - 1_000,  # overall
+    4: 100_000 - 50_000,  # light
+    7: 50_000 - 30_000,
+    10: 30_000 - 10_000,
+}
+# Boards of which one stood in the top 50: overall to referrer 50, the others, 60 each, to the 50th: referrer 150.
+COMPENSATION = {i: 10_000 * ((i <= 170) + (i <= 50) + (i <= 150)) for i in range(1, 171)}
+
+
+def test_after_an_outage_nobody_loses_and_entrants_are_compensated(tmp_path):
+    out = tmp_path / "payments.csv"
+    event = EXAMPLES / "new-year-ranking.toml"
+    done = run(EXAMPLES / "outage.py", *outage(tmp_path), "--event", event, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert pa.csv.read_csv(out).to_pylist() == [
+        {"referrer_id": i, "top_up": TOP_UPS.get(i, 0), "compensation": paid, "points": TOP_UPS.get(i, 0) + paid}
+        for i, paid in COMPENSATION.items()
+    ]
+    # 239,000 of top-ups; 1 falls by 90,000 twice and 2 by 50,000.
+    assert re.search(r"underpaid +6 +\+239,000\n +overpaid +3 +-230,000\n", done.stderr)
+
+
+def test_the_commands_pay_the_same_after_an_outage(tmp_path):
+    recorded, corrected = outage(tmp_path)
+    event, boards, again, due, paid = EXAMPLES / "new-year-ranking.toml", *(tmp_path / f"{i}.parquet" for i in range(4))
+    ids = ("--id", "board", "--id", "referrer_id", "--points", "prize")
+    for arguments in (
+        ("rank", recorded, "-o", boards, "-e", event),
+        ("rank", corrected, "-o", again, "-e", event),
+        ("restate", boards, again, "-o", due, *ids),
+        ("compensate", corrected, "-o", paid, "-e", event, "--boards", boards),
+    ):
+        done = hensa_command(*arguments)
+        assert done.returncode == 0, done.stderr
+    top_ups = defaultdict(int)
+    for row in pa.parquet.read_table(due).to_pylist():
+        top_ups[row["referrer_id"]] += row["due"]
+    assert {i: points for i, points in top_ups.items() if points} == TOP_UPS
+    compensations = pa.parquet.read_table(paid)
+    assert dict(zip(*compensations.select(["referrer_id", "points"]).to_pydict().values(), strict=True)) == COMPENSATION
+    # 170 flat sums, and (50 + 3 x 50) places at the top.
+    assert sum(compensations["points"].to_pylist()) == 10_000 * (170 + 200)
+
+
+def test_a_file_that_is_no_event_or_no_rows_is_named(tmp_path):
+    recorded, corrected = outage(tmp_path)
+    done = run(EXAMPLES / "outage.py", recorded, corrected, "--event", PROGRAM, "-o", tmp_path / "out.csv")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"outage.py: {PROGRAM}: ")
+    assert done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The README: its code runs from top to bottom and prints what the block of text below it says."""
+"""The README and docs/: their code runs from top to bottom and prints what the block of text below it says."""
 
 import contextlib
 import io
@@ -11,14 +11,23 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^```sh\n(python3 -m venv .*\n)```$", TEXT, re.MULTILINE)
-BLOCKS = [
-    (TEXT.count("\n", 0, match.start()) + 1, *match.groups())
-    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    if match[2] != COMMANDS[1]  # which runs the tests
-]
+ROOT = Path(__file__).parents[1]
+COMMANDS = re.findall(
+    r"^```sh\n(python3 -m venv .*\n)```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+def blocks_of(document):
+    """Line, kind and code of every block but the one that runs the tests."""
+    text = document.read_text(encoding="utf-8")
+    return [
+        (text.count("\n", 0, match.start()) + 1, *match.groups())
+        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        if match[2] != COMMANDS[1]
+    ]
+
+
+DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if blocks_of(path)]
 
 
 def run_python(code, names):
@@ -55,13 +64,14 @@ def tidy(text):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
-def test_every_block_runs_and_prints_what_the_text_below_it_says(tmp_path, monkeypatch):
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_runs_and_prints_what_the_text_below_it_says(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    for (line, kind, code), (_, next_kind, next_code) in pairwise([*BLOCKS, (0, "", "")]):
+    for (line, kind, code), (_, next_kind, next_code) in pairwise([*blocks_of(document), (0, "", "")]):
         printed = RUN[kind](code, names)
         if next_kind == "text":
-            assert tidy(printed) == tidy(next_code), f"of the block at line {line} of README.md"
+            assert tidy(printed) == tidy(next_code), f"of the block at line {line} of {document.name}"
 
 
 def test_the_two_commands_are_one_line_each_in_an_environment_of_its_own():

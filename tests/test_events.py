@@ -123,6 +123,12 @@ TIME = "a date and time such as 2019-10-01T12:00:00 or 2019-10-01T12:00:00+09:00
         ("points = 100\ntop", f"points = {MOST - 89}\ntop", f"compensation: found up to {MOST + 1} points for one"),
         ("top = 2\n", "", "compensation.top: found nothing; allowed: a whole number from 1, as board_points needs it."),
         ("top = 2", "top = 0", f"compensation.top: found 0; allowed: a whole number from 1 to {MOST}."),
+        ("points = 500", "points = true", "prizes[0].points: found true; allowed: a whole number."),
+        ('{ name = "overall" }', "{ name = 5 }", "boards[0].name: found 5; allowed: a string."),
+        ('{ name = "overall" }', "7", "boards[0]: found 7; allowed: a table."),
+        ('{ name = "overall" }', '{ name = "" }', "boards[0].name: found an empty string; allowed: a string of at"),
+        ("starts = 2020-03-01", "starts = 2020-03-01T00:00:00", "starts: found 2020-03-01 00:00:00; allowed: a date"),
+        ("2020-03-10T12:00:00", '"noon"', f"compensation.entry_until: found 'noon'; allowed: {TIME}"),
         ("[compensation]", "[compensation", "found text that is not TOML: "),
     ],
 )  # fmt: skip

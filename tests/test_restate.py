@@ -156,6 +156,13 @@ def test_ids_are_matched_whatever_their_width(before, after):
     }  # fmt: skip
 
 
+def test_a_run_without_rows_has_ids_of_any_type():
+    some, none = {"referrer_id": ["a"], "reward": [5]}, run_of({})
+    assert hensa.restate(some, none).counts["missing_after"] == 1
+    assert hensa.restate(none, some).table["referrer_id"].to_pylist() == ["a"]
+    assert hensa.restate(none, none).table.num_rows == 0
+
+
 @pytest.mark.parametrize(
     ("before", "after", "options", "message"),
     [

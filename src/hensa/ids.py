@@ -68,7 +68,9 @@ def identify(*tables: pa.Table) -> tuple[list[npt.NDArray[np.int32]], pa.Table]:
         The ids are of types that do not compare, such as text and integers.
     """
     try:
-        together = pa.concat_tables(tables, promote_options="permissive")
+        # No rows have no ids of another type: those of an empty CSV file are read as integers.
+        filled = [table for table in tables if table.num_rows] or tables[:1]
+        together = pa.concat_tables(filled, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         kinds = " and ".join(str(kind) for kind in dict.fromkeys(", ".join(map(str, t.schema.types)) for t in tables))
         names = ", ".join(map(repr, tables[0].column_names))

@@ -223,30 +223,47 @@ class CohortJudge(Judge):
             mask = pa.array(np.zeros(views.n_rows, dtype=np.int8), mask=self.null[keys.codes])
             self.views = views._replace(others=[*views.others, null_view(mask)])
 
+    @cached_property
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """Which rows count."""
+        found = np.ones(self.views.n_rows, dtype=bool)
+        for view in self.views.all:
+            if view.has_bitmap:
+                found &= view.array.is_valid().to_numpy()
+        return found
+
+    @cached_property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many rows of each cohort count."""
+        return np.bincount(self.keys.codes[self.counted], minlength=self.n)
+
     def moments_of(self, code: int) -> list[Moments]:
-        """The moments of a cohort, which must have SDs if it has rows that count."""
+        """The moments of a cohort with rows that count, which must have SDs."""
         key = tuple(column[code].as_py() for column in self.keys.table.columns)
         where = f"The population of cohort {', '.join(map(repr, key))}"
         if isinstance(self.cohorts, Cohorts) and self.cohorts.table is self.keys.table:
             return self.checked(self.cohorts.at(code), where)
-        if key not in self.cohorts:
-            row = int(np.flatnonzero(self.keys.codes == code)[0])
-            raise DataError(f"{where}, of row {row}, is not there; there are {len(self.cohorts):,} others.")
+        if key not in self.cohorts or not self.cohorts[key].count:
+            row = int(np.argmax(self.counted & (self.keys.codes == code)))
+            have = f"not there; there are {len(self.cohorts):,} others"
+            if key in self.cohorts:
+                have = "empty; scores need a population of at least one row"
+            raise DataError(f"{where}, of row {row}, is {have}.")
         return self.checked(self.cohorts[key], where)
 
     def fill(self, code: int) -> None:
-        """The constants of one cohort."""
+        """The constants of one cohort, if it has rows that count."""
+        if not self.counts[code]:
+            return
         moments = self.moments_of(code)
-        if not moments[0].count:
+        if self.is_null(moments):
             self.null[code] = True
             return
-        self.null[code] = self.is_null(moments)
         for i, (view, state, weight) in enumerate(zip(self.views.measures, moments, self.weights, strict=True)):
             found = self.constants_of(view, state, weight)
             self.plain &= found.plain
             self.e0[code] += found.e
-            k_double = 0.0 if view.kind in _LONG else found.k_double
-            self.numbers[code, i] = k_double, found.f, found.c, found.single_c
+            self.numbers[code, i] = found.k_double, found.f, found.c, found.single_c
             self.wide_k[code, i] = found.k & _WORD, found.k >> 64 & _WORD
 
     def vectorised(self, cohorts: Cohorts) -> npt.NDArray[np.bool_]:
@@ -265,7 +282,7 @@ class CohortJudge(Judge):
             done &= small & (squares >= 0) & (count * squares.astype(np.float64) < 2.0**61)
         constant = np.zeros(self.n, dtype=bool)
         n, left = np.where(done, count, 1), np.where(done, left, 1)
-        for i, view in enumerate(self.views.measures if done.any() else []):
+        for i in range(len(self.views.measures) if done.any() else 0):
             words = sums.totals[:, i].view(np.int64)
             total, squares = np.where(done, words[:, 0], 0), np.where(done, words[:, 3], 0)
             spread = n * squares - total * total
@@ -273,7 +290,7 @@ class CohortJudge(Judge):
             constant |= spread == 0
             k = total // n
             own = self.numbers[:, i]
-            own[:, 0] = 0.0 if view.kind in _LONG else k
+            own[:, 0] = k
             own[:, 1] = (total - k * n) / n
             np.divide(float(self.weights[i]), sd, out=own[:, 2], where=spread > 0)
             np.divide(float(rule.scale), sd, out=own[:, 3], where=spread > 0)
@@ -299,10 +316,17 @@ class CohortJudge(Judge):
     def constants(self) -> dict[str, Any]:
         n_measures = len(self.views.measures)
         slot, multiplier = _apart(n_measures)
+        # Elsewhere integers are subtracted as such, and the k that is left for float64 to subtract is 0.
+        near = [
+            view.unit is None or (view.kind not in _LONG and bool((np.abs(self.numbers[:, i, 0]) <= 2.0**52).all()))
+            for i, view in enumerate(self.views.measures)
+        ]
+        self.numbers[:, np.logical_not(near), 0] = 0.0
         return {
             "k": np.zeros((0, 2), dtype=np.uint64),
             "c": np.zeros(0),
             "single_c": np.zeros(0),
+            "near": near,
             "e0": self.e0,
             "slot": np.array(slot, dtype=np.int64),
             "multiplier": np.array(multiplier, dtype=np.uint64),

@@ -384,14 +384,17 @@ class _Scorer:
     def __init__(self, given: _Input, pop: Population) -> None:
         rule, rates = given.program.rule, given.program.rates
         total = sum((measure.weight for measure in rule.measures), Fraction())
-        self.terms = [
-            _Term(column, _moments(pop, column.name, rule.ddof), rule.scale, measure.weight / total)
-            for column, measure in zip(given.measures, rule.measures, strict=True)
-        ]
-        for column, term in zip(given.measures, self.terms, strict=True):
-            if not term.variance and rule.constant == "error":
+        moments = [_moments(pop, column.name, rule.ddof) for column in given.measures]
+        for column, of_column in zip(given.measures, moments, strict=True):
+            if not of_column.variance and rule.constant == "error":
                 raise DataError(f'Column {column.name!r} is constant, and the program has constant = "error".')
-        self.is_null = rule.constant == "null" and not all(term.variance for term in self.terms)
+        self.is_null = rule.constant == "null" and not all(of_column.variance for of_column in moments)
+        if self.is_null:
+            return
+        self.terms = [
+            _Term(column, of_column, rule.scale, measure.weight / total)
+            for column, of_column, measure in zip(given.measures, moments, rule.measures, strict=True)
+        ]
         self.centre = rule.centre
         self.below = rates.below
         self.thresholds = rates.thresholds

@@ -143,7 +143,7 @@ cdef struct Mean:
     Int128 k                        # integers: floor(mean)
     double k_double                 # the same as float64; floats: the float64 nearest to the mean
     double f                        # mean - k
-    bint near                       # |k| <= 2^52, or 2^62 for types beyond 32 bits
+    bint near                       # |k| <= 2^52, or 2^62 for types beyond 32 bits; of cohorts, never such a type
 
 
 cdef const double* differences(int kind, const void* x, int64_t n, const Mean* mean, double* out) noexcept nogil:
@@ -520,7 +520,7 @@ cdef class Scorer:
     cdef const double[::1] e0               # of each cohort, or of all rows
     cdef const int32_t[::1] codes           # None: one population for all rows
     cdef const double[:, :, ::1] cohorts    # of each cohort and measure: k, f, c, single c
-    cdef const uint64_t[:, :, ::1] cohort_k # integers beyond 32 bits: k in 128 bits
+    cdef const uint64_t[:, :, ::1] cohort_k # for integers that are not near: k in 128 bits
 
     def __cinit__(self, list measures, Column base, list others, dict constants, decide, pay):
         cdef Py_ssize_t i
@@ -558,6 +558,7 @@ cdef class Scorer:
             self.means[i].k.high = k[i, 1]
             self.means[i].k_double = constants["k_double"][i]
             self.means[i].f = constants["f"][i]
+        for i in range(self.n_measures):
             self.means[i].near = constants["near"][i]
         doubles = constants["thresholds"]
         self.table.n_thresholds = doubles.shape[0]
@@ -717,7 +718,7 @@ cdef class Scorer:
         cdef const int32_t* code = &self.codes[row]
         cdef const double* values
         cdef const double* constants = &self.cohorts[0, j, 0]
-        if kind == INT64 or kind == UINT64 or kind == DECIMAL128:
+        if not self.means[j].near:
             # the constants' own k is 0 for these
             values = differences_by(kind, x, code, n, &self.cohort_k[0, j, 0], 2 * self.n_measures, tile.other)
         else:

@@ -325,6 +325,8 @@ score may fall on either side. Of the {rows:,} rows timed here, {run.undecidable
 
 {contestants_table(run.timings, run.ties)}"""
     readme = f"""\
+## Speed
+
 ![Both passes over {rows:,} rows: hensa and others](docs/benchmarks.svg)
 
 {rows:,} rows in memory, both passes, on {THREADS} CPUs; the red line is what the memory of the machine allows for the

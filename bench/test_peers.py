@@ -64,6 +64,15 @@ def test_a_contestant_agrees_on_every_step(peer, spread):
     assert check(peer, table, truth).wrong == 0
 
 
+@pytest.mark.parametrize(("name", "floors"), [("hensa", True), ("Numba", True), ("Numba, tuned by hand", False)])
+def test_negative_bases_are_rounded_down_but_not_by_an_unsigned_division(name, floors):
+    table = referrers([0, 2], [10, 20], [-1_001, -1_999])
+    truth = exact(table)
+    assert truth.reward.tolist() == [-99, -220]  # floors of -98.098 and of -219.89
+    peer = REGISTRY[name]
+    assert np.array_equal(peer.arrays(peer.job(peer.prepare(table)))[2], truth.reward) == floors
+
+
 @pytest.mark.parametrize("name", [name for name, peer in REGISTRY.items() if isinstance(peer, Hensa)])
 def test_hensa_puts_every_tie_on_its_step(name):
     for z in range(2, 31):

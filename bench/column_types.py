@@ -11,7 +11,6 @@ import hensa
 
 from . import page
 from .data import BASE, MEASURES, SEED
-from .peers import Hensa
 from .timing import Settings, medians, progress
 
 Values = Callable[[int, np.random.Generator], np.ndarray]
@@ -107,7 +106,7 @@ class Kinds:
 def measure(given: Settings) -> Kinds:
     rows = given.rows or (1_000_000 if given.quick else 10_000_000)
     rounds = given.rounds or (3 if given.quick else 5)
-    program = Hensa().program
+    program = hensa.Program.load("hapitas-friend")
     yardstick = rows_of("int32", "dense", rows)
     jobs = (hensa.population, hensa.score)
     speeds: list[tuple[float, float]] = []

@@ -88,7 +88,7 @@ def words(x: float, y: float, text: str, *, anchor: str = "start", colour: str =
 
 def bars(title: str, entries: Sequence[tuple[str, float, str, bool]], bound: tuple[float, str]) -> str:
     """Draw horizontal bars, one for each (name, length, label, whether it is ours), and a bound as a line."""
-    left, width, step, top = 210, 420, 26, 44
+    left, width, step, top = 250, 390, 26, 44
     end = top + step * len(entries)
     scale = width / max(length for _, length, _, _ in entries)
     parts = [words(left, 24, title, more=' font-size="15" font-weight="bold"')]
@@ -112,8 +112,11 @@ Series = Mapping[str, Sequence[tuple[float, float]]]  # by name: points with x a
 
 
 def lines(title: str, panels: Sequence[tuple[str, Series]]) -> str:
-    """Draw panels one below the other over the same x, each named by what its y is; all axes are logarithmic."""
-    left, width, top, height, gap = 80, 540, 60, 170, 40
+    """Draw panels one below the other over the same x, each named by what its y is; all axes are logarithmic.
+
+    At most three series, named at the top right of their panel.
+    """
+    left, width, top, height, gap = 80, 660, 60, 170, 40
     xs = [x for _, series in panels for points in series.values() for x, _ in points]
     low_x, high_x = decades(xs)
     parts = [words(left, 24, title, more=' font-size="15" font-weight="bold"')]
@@ -133,12 +136,12 @@ def lines(title: str, panels: Sequence[tuple[str, Series]]) -> str:
         for power in range(low_x, high_x + 1):
             x, _ = at(10**power, 10**low)
             parts.append(words(x, y_top + height + 16, f"10{str(power).translate(SUPERSCRIPTS)}", anchor="middle"))
-        for colour, (label, points) in zip((OURS, BOUND, THEIRS), series.items(), strict=False):
+        for place, (colour, (label, points)) in enumerate(zip((OURS, BOUND, THEIRS), series.items(), strict=False)):
             placed = [at(x, y) for x, y in points]
             joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
             parts.append(f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>')
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in placed]
-            parts.append(words(placed[-1][0] + 8, placed[-1][1] + 4, label, colour=colour))
+            parts.append(words(left + width - 90 * place, y_top - 8, label, anchor="end", colour=colour))
     return svg(780, top + len(panels) * (height + gap), title, parts)
 
 

@@ -82,7 +82,7 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
 
 def _buckets(rates: RateTable) -> dict[str, Any]:
     """The axis of scores cut into buckets: bucket b is [b - 0.5, b + 0.5] in units of their width."""
-    thresholds = np.array([float(threshold) for threshold in rates.thresholds])
+    thresholds = np.array(rates.rounded_thresholds)
     origin, span = thresholds[0], thresholds[-1] - thresholds[0]
     # Gaps of 2.5 buckets or more leave at most one threshold in a bucket and half a bucket on both sides of it.
     wanted = 2.5 * span / np.diff(thresholds).min(initial=inf) + 1

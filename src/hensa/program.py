@@ -387,6 +387,11 @@ class RateTable(_Checked, frozen=True, kw_only=True, dict=True):
         return tuple(Fraction(step.threshold) for step in self.steps)
 
     @cached_property
+    def rounded_thresholds(self) -> tuple[float, ...]:
+        """The float64 nearest to each threshold."""
+        return tuple(map(float, self.thresholds))
+
+    @cached_property
     def shares(self) -> tuple[Fraction, ...]:
         """The rates as exact shares, lowest step first: 9.8 percent is 49/500."""
         unit = 100 if self.unit == "percent" else 1

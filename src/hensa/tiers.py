@@ -11,7 +11,6 @@ and ever narrower enclosures of it decide after finitely many rounds.
 from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cached_property
 from math import gcd, inf, lcm, nextafter
 from typing import NamedTuple
 
@@ -46,6 +45,7 @@ class Tiers:
         self.weights = [rule.scale * measure.weight / total for measure in rule.measures]
         self.means = list(means)
         self.thresholds = program.rates.thresholds
+        self.rounded_thresholds = program.rates.rounded_thresholds
         self.roots = [_Root(Fraction(1), {})]
         for i, variance in enumerate(variances):
             for root in self.roots if variance else []:
@@ -57,9 +57,12 @@ class Tiers:
                 if variance:
                     self.roots.append(_Root(variance, {i: Fraction(1)}))
 
-    @cached_property
-    def rounded_thresholds(self) -> list[float]:
-        return [float(threshold) for threshold in self.thresholds]
+    def reached(self, score: Fraction) -> int:
+        """How many thresholds are not above a score."""
+        count = bisect_right(self.rounded_thresholds, nearest(score))  # no fewer, as rounding is monotone
+        while count and self.thresholds[count - 1] > score:
+            count -= 1
+        return count
 
     def decide(self, values: Sequence[Fraction]) -> tuple[int, float]:
         """How many thresholds the exact score of a row reaches, and its nearest float64.
@@ -81,8 +84,8 @@ class Tiers:
             for q, variance in terms:
                 ends = [q / end for end in enclose_root(variance, bits)]
                 low, high = low + min(ends), high + max(ends)
-            count = bisect_right(self.thresholds, low)
-            if count == bisect_right(self.thresholds, high) and nearest(low) == nearest(high):
+            count = self.reached(low)
+            if count == self.reached(high) and nearest(low) == nearest(high):
                 return count, self.on_step(nearest(low), count)
             bits *= 2
 

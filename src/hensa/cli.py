@@ -26,7 +26,7 @@ from hensa import kernels
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
 from hensa.files import ROW_GROUP, format_of, naming, read, replacing, write
-from hensa.program import Program, RateTable, Step
+from hensa.program import Program, RateTable, Step, days_of
 from hensa.sample import sample as make_sample
 from hensa.terminal import (
     Commands,
@@ -68,6 +68,15 @@ def writable(path: str) -> str:
     return with_format(path)
 
 
+def monthly(month: str | None) -> str | None:
+    try:
+        if month is not None:
+            days_of(month)
+    except HensaError as error:
+        raise typer.BadParameter(str(error)) from None
+    return month
+
+
 def version(wanted: bool) -> None:
     if wanted:
         with ending():
@@ -82,6 +91,11 @@ Source = Annotated[
 Target = Annotated[str, typer.Option("--output", "-o", metavar="OUT", callback=writable, help="Like IN; - is stdout.")]
 Rules = Annotated[str, typer.Option("--program", "-p", metavar="NAME|FILE", help="A built-in program or a TOML file.")]
 By = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A cohort column; may be given several times.")]
+Month = Annotated[
+    str | None,
+    typer.Option(metavar="YYYY-MM", callback=monthly, help="The month that is paid; kept in OUT's metadata."),
+]
+AnyMonth = Annotated[bool, typer.Option("--any-month", help="Allow a month outside of the program's dates.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: the CPUs this process may use.")]
 
 
@@ -124,6 +138,8 @@ def score(
     population: Annotated[
         str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
     ] = None,
+    month: Month = None,
+    any_month: AnyMonth = False,
 ) -> None:
     """Score the rows of IN and write them to OUT with the new columns added.
 
@@ -131,6 +147,8 @@ def score(
     With --by, each row is scored against the rows of its own cohort.
     """
     rules = Program.load(program)
+    if month is not None:
+        rules.check_month(month, any_month)
     default = "score,rate,reward" if rules.reward else "score,rate"
     wanted = [name.strip() for name in (columns or default).split(",")]
     keep_apart(output, source, program, population)
@@ -143,7 +161,9 @@ def score(
             used = stored if stored is not None else hensa.population(rows, rules, by=by, threads=threads)
             # Cohorts of the rows themselves are scored faster when score() takes them itself.
             given = None if by and stored is None else used
-            paid = hensa.score(rows, rules, population=given, by=by, columns=wanted, threads=threads)
+            paid = hensa.score(
+                rows, rules, population=given, by=by, columns=wanted, threads=threads, month=month, any_month=any_month
+            )
         with run.stage("write", total=paid.num_rows) as advance:
             write(file, output, paid.schema, in_groups(paid), advance)
     nulls = min(paid[name].null_count for name in wanted)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tomllib
+from calendar import monthrange
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -23,9 +24,9 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar, get_args, g
 import msgspec
 from msgspec.structs import fields, force_setattr
 
-from hensa.errors import ProgramError
+from hensa.errors import DataError, ProgramError
 
-__all__ = ["Measure", "Program", "RateTable", "Reward", "StandardScore", "Standing", "Step"]
+__all__ = ["Measure", "Program", "RateTable", "Reward", "StandardScore", "Standing", "Step", "days_of"]
 
 Standing: TypeAlias = Literal["stated", "public", "reconstructed"]
 """Where a fact of a program comes from: its owner's own words, another public text, or a fill-in of ours."""
@@ -444,7 +445,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
     title : str
         What it is, in words.
     effective_from, effective_until : datetime.date, optional
-        First and last day on which the program holds.
+        First and last day on which the program holds; without one it has no such end.
     rule : StandardScore
         How rows are scored.
     rates : RateTable
@@ -502,6 +503,48 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         base = () if self.reward is None else (self.reward.base,)
         return tuple(dict.fromkeys([*(measure.column for measure in self.rule.measures), *base]))
 
+    def holds(self, first: datetime.date, last: datetime.date) -> bool:
+        """Whether the program holds on every day from `first` to `last`.
+
+        Examples
+        --------
+        >>> from datetime import date
+        >>> program = Program.load("hapitas-friend")
+        >>> program.holds(date(2019, 10, 1), date(2019, 10, 31)), program.holds(date(2019, 9, 30), date(2019, 10, 1))
+        (True, False)
+        """
+        return (self.effective_from or first) <= first and last <= (self.effective_until or last)
+
+    def check_month(self, month: str, any_month: bool = False) -> None:
+        """Refuse a month that is not wholly within the effective dates.
+
+        Parameters
+        ----------
+        month : str
+            Such as ``"2019-10"``.
+        any_month : bool
+            Refuse only what is no month at all.
+
+        Raises
+        ------
+        DataError
+            If that is not a month.
+        ProgramError
+            If the program does not hold on every day of it.
+
+        Examples
+        --------
+        >>> Program.load("hapitas-friend").check_month("2019-09")
+        Traceback (most recent call last):
+        ...
+        hensa.errors.ProgramError: Program 'hapitas-friend' holds from 2019-10-01 to 2020-12-31, not in all of 2019-09.
+        """
+        if not self.holds(*days_of(month)) and not any_month:
+            raise ProgramError(f"Program {self.name!r} holds from {self._dates()}, not in all of {month}.")
+
+    def _dates(self) -> str:
+        return f"{self.effective_from or 'any day'} to {self.effective_until or 'any day'}"
+
     @staticmethod
     def names() -> tuple[str, ...]:
         """Names of the built-in programs.
@@ -520,7 +563,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
     @classmethod
-    def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
+    def load(cls, name_or_path: str | os.PathLike[str], on: datetime.date | None = None) -> Self:
         """Read a built-in program or a program file.
 
         Parameters
@@ -528,6 +571,8 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         name_or_path : str or os.PathLike
             A path object, or a string that ends in ``.toml`` or contains a path separator, is a file (UTF-8);
             any other string is the name of a built-in program.
+        on : datetime.date, optional
+            A day on which the program must hold.
 
         Returns
         -------
@@ -536,7 +581,8 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         Raises
         ------
         ProgramError
-            If there is no such program, the file cannot be read, or what it says is not allowed.
+            If there is no such program, the file cannot be read, what it says is not allowed, or the program does not
+            hold on the day asked for.
 
         Examples
         --------
@@ -545,6 +591,10 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         ('new_referrals', 'ad_users', 'friend_points')
         >>> len(program.rates.steps)
         101
+        >>> Program.load("hapitas-friend", on=datetime.date(2021, 1, 1))
+        Traceback (most recent call last):
+        ...
+        hensa.errors.ProgramError: hapitas-friend: found the day 2021-01-01; allowed: 2019-10-01 to 2020-12-31.
         """
         name = os.fspath(name_or_path)
         separators = [separator for separator in (os.sep, os.altsep) if separator]
@@ -556,7 +606,11 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
             meant = f" (did you mean {near[0]}?)" if near else ""
             allowed = f"{', '.join(names)}, or the path of a TOML file."
             raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")
-        return _read(Path(name) if is_file else resources.files("hensa") / "programs" / f"{name}.toml", name, cls.parse)
+        file = Path(name) if is_file else resources.files("hensa") / "programs" / f"{name}.toml"
+        program = _read(file, name, cls.parse)
+        if on is not None and not program.holds(on, on):
+            raise ProgramError(f"{name}: found the day {on}; allowed: {program._dates()}.")
+        return program
 
     @classmethod
     def parse(cls, toml_text: str) -> Self:
@@ -648,6 +702,30 @@ def _document(toml_text: str, rules: str) -> dict[str, Any]:
         raise ProgramError(f"found text that is not TOML: {reason}; allowed: TOML 1.0.") from None
     except RecursionError:
         raise ProgramError(f"found TOML that is nested too deeply; allowed: the tables of {rules}.") from None
+
+
+def days_of(month: str) -> tuple[datetime.date, datetime.date]:
+    """The first and the last day of a month.
+
+    Parameters
+    ----------
+    month : str
+        Year and month, such as ``"2019-10"``.
+
+    Raises
+    ------
+    DataError
+        If it is not such a month.
+
+    Examples
+    --------
+    >>> days_of("2020-02")
+    (datetime.date(2020, 2, 1), datetime.date(2020, 2, 29))
+    """
+    if not isinstance(month, str) or not re.fullmatch(r"(?!0000)[0-9]{4}-(0[1-9]|1[0-2])", month):
+        raise DataError(f'month is {month!r:.80}; it must be a year and a month, such as "2019-10".')
+    first = datetime.date.fromisoformat(f"{month}-01")
+    return first, first.replace(day=monthrange(first.year, first.month)[1])
 
 
 def _toml_decimal(text: str) -> Decimal:

@@ -473,6 +473,8 @@ def score(
     population: Population | None = None,
     by: str | Sequence[str] | None = None,
     columns: str | Sequence[str] = ("score", "rate", "reward"),
+    month: str | None = None,
+    any_month: bool = False,
 ) -> dict[str, list[Any]]:
     """Score, step, rate and reward of every row.
 
@@ -486,6 +488,10 @@ def score(
         Cohort columns; every row is then scored against the population of its cohort.
     columns : str or sequence of str
         Of ``score``, ``step`` (0 is the lowest), ``rate`` (a share), ``reward`` (whole points) and ``<measure>_score``.
+    month : str, optional
+        The month that is paid, such as ``"2019-10"``.
+    any_month : bool
+        Allow a month that is not wholly within the program's effective dates.
 
     Returns
     -------
@@ -498,7 +504,9 @@ def score(
     DataError
         As for `population`; also for a result that the rows already have a column for, a population without an SD or
         without the cohort of a row, a constant measure where the program refuses it, a reward that the program does not
-        pay, or a reward beyond int64.
+        pay, a reward beyond int64, or a month that is none.
+    ProgramError
+        The month is outside the program's effective dates.
 
     Examples
     --------
@@ -508,6 +516,8 @@ def score(
     >>> hensa.reference.score(rows, program, columns=["score", "step", "reward"])["reward"]
     [98, None, 100]
     """
+    if month is not None:
+        program.check_month(month, any_month)
     given = _Input(rows, program, by)
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
     measures = {f"{measure.name}_score": index for index, measure in enumerate(given.measures)}

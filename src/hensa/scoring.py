@@ -27,6 +27,8 @@ def score(
     columns: Sequence[str] = ("score", "rate", "reward"),
     threads: int | None = None,
     out: pa.Table | None = None,
+    month: str | None = None,
+    any_month: bool = False,
 ) -> pa.Table:
     """Score every row: pass 1, unless a population is given, and pass 2.
 
@@ -52,6 +54,10 @@ def score(
         Number of threads; None: the CPUs that this process may use.
     out : pyarrow.Table, optional
         An earlier result with as many rows, whose buffers are overwritten and returned.
+    month : str, optional
+        The month that is paid, such as ``"2019-10"``; the metadata of the result's schema keep it as ``hensa.month``.
+    any_month : bool
+        Allow a month that is not wholly within the program's effective dates.
 
     Returns
     -------
@@ -63,7 +69,9 @@ def score(
     ------
     DataError
         A column is missing, there twice, of a wrong type or already named like a result; a value is NaN or
-        infinite; the population is empty, lacks a measure or has no SD; a reward is beyond int64.
+        infinite; the population is empty, lacks a measure or has no SD; a reward is beyond int64; month is not one.
+    ProgramError
+        The month is outside the program's effective dates.
 
     Examples
     --------
@@ -79,7 +87,11 @@ def score(
     >>> paid["score"][99].as_py(), paid["step"][99].as_py()
     (54.9749371855331, 54)
     """
+    if month is not None:
+        program.check_month(month, any_month)
     table, names = table_of(rows), names_of(by)
+    if month is not None:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"hensa.month": month})
     columns = _asked(columns, table, program)
     views = rows_views(table, program, "reward" in columns)
     judge: Judge

@@ -243,6 +243,7 @@ COLUMNS = [
         "a reward that the program does not pay",
         "Program 'three' has no [reward]; ask for score, step and rate only.",
         rules=toml('[reward]\nbase = "b"\n', ""),
+        columns=["reward"],
     ),
     raises("buffers that are no result", "out is a dict; it must be an earlier result with 3 rows.", out={}),
     raises(
@@ -439,6 +440,7 @@ WEIGHED = [
 
 NUMBER = 'a number of at most 50 digits: an integer, a decimal, or a string such as "1/3".'
 OUTSIDE = '0 to 100, or any rate with outside = "allow".'
+KINDS = '"standard-score" or "stage"'
 KEYS = "kind, measures, scale, centre, ddof, constant"
 
 
@@ -486,8 +488,8 @@ PROGRAMS = [
     broken("no base", toml('base = "b"', ""), "reward.base: found nothing; allowed: a string, and it is required."),
     broken(
         "a rule that there is not",
-        toml("standard-score", "stage"),
-        "rule.kind: found 'stage'; allowed: \"standard-score\".",
+        toml("standard-score", "standard"),
+        f"rule.kind: found 'standard'; allowed: {KINDS}.",
     ),
     broken(
         "no measures",

@@ -51,6 +51,7 @@ ASCENDING = "thresholds that ascend without repeats (compared as float64)"
 MEASURES = 'measures = [{ column = "orders", weight = 1 }, { column = "cds", weight = 1, negative = "error" }]'
 STEPS = "steps = [[0, 0.1], [50, 10.0], [100, 45.0]]"
 LONG = "9" * 5000
+KINDS = '"standard-score" or "stage"'
 KEYS = (
     "effective_from, effective_until, rule.kind, rule.measures, rule.scale, rule.centre, rule.ddof, rule.constant, "
     "rates.unit, rates.below, rates.outside, rates.steps, reward.base, reward.rounding, reward.cap, reward.negative"
@@ -249,10 +250,10 @@ REFUSED = {
     "rule is a number": ('name = "p"\nrule = 1.5', "rule: found 1.5; allowed: a table"),
     "kind is missing": (
         edited('kind = "standard-score"', ""),
-        'rule.kind: found nothing; allowed: "standard-score", and it is required',
+        f"rule.kind: found nothing; allowed: {KINDS}, and it is required",
     ),
-    "kind is unknown": (edited('"standard-score"', '"stage"'), "rule.kind: found 'stage'; allowed: \"standard-score\""),
-    "kind is a number": (edited('"standard-score"', "1"), 'rule.kind: found 1; allowed: "standard-score"'),
+    "kind is unknown": (edited('"standard-score"', '"stages"'), f"rule.kind: found 'stages'; allowed: {KINDS}"),
+    "kind is a number": (edited('"standard-score"', "1"), f"rule.kind: found 1; allowed: {KINDS}"),
     "unknown key of the rule": (
         edited("ddof = 0", "dof = 0"),
         "rule.dof: found an unknown key; allowed: only measures, scale, centre, ddof, constant",
@@ -517,7 +518,18 @@ def test_toml_beyond_what_python_reads_is_refused(text):
             "effective_from: found '\\ud800'; allowed: a date such as 2019-10-01",
         ),
         (lambda: program(rates=5), "rates: found 5; allowed: a table"),
-        (lambda: program(rule={"measures": [{"column": "x"}], "ddof": 3}), "rule.ddof: found 3; allowed: 0 or 1"),
+        (
+            lambda: program(rule={"kind": "standard-score", "measures": [{"column": "x"}], "ddof": 3}),
+            "rule.ddof: found 3; allowed: 0 or 1",
+        ),
+        (
+            lambda: program(rule={"measures": [{"column": "x"}]}),
+            f"rule.kind: found nothing; allowed: {KINDS}, and it is required",
+        ),
+        (
+            lambda: program(rule=Measure("x")),
+            "rule: found Measure(column='x', weight=Fraction(1, 1), negative='allow'); allowed: a table",
+        ),
         (lambda: program(standing={1: "stated"}), "standing: found the key 1; allowed: keys that are strings"),
         (
             lambda: program(standing={"reward.base": "stated"}),

@@ -323,7 +323,8 @@ def test_a_result_that_the_rows_have_already_or_that_is_not_known_is_an_error():
 
 def test_a_reward_without_a_rule_for_it_is_an_error():
     with pytest.raises(DataError, match="reward"):
-        reference.score({"x": [1, 2]}, make("x", reward=False))
+        reference.score({"x": [1, 2]}, make("x", reward=False), columns="reward")
+    assert list(reference.score({"x": [1, 2]}, make("x", reward=False))) == ["x", "score", "rate"]
 
 
 # --- against the oracle ----------------------------------------------------------------------------------------------

@@ -466,7 +466,8 @@ def test_a_column_of_the_rows_named_like_an_asked_result_is_refused(name):
 
 def test_a_program_without_a_reward_pays_none():
     with pytest.raises(HensaError, match=r"no \[reward\]"):
-        hensa.score(ROWS, program(base=None))
+        hensa.score(ROWS, program(base=None), columns="reward")
+    assert hensa.score(ROWS, program(base=None)).column_names == ["x", "y", "b", "score", "rate"]
 
 
 @pytest.mark.parametrize("name", ["x", "y", "b"])

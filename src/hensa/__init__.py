@@ -8,7 +8,7 @@ from hensa.errors import DataError, HensaError, ProgramError
 from hensa.events import Board, Compensation, Event, Prize, compensate, rank
 from hensa.moments import Moments
 from hensa.population import Population, population
-from hensa.program import Measure, Program, RateTable, Reward, StandardScore, Step
+from hensa.program import Bonus, Criterion, Measure, Minimum, Program, RateTable, Reward, Stages, StandardScore, Step
 from hensa.restate import Restatement, restate
 from hensa.sample import sample
 from hensa.scoring import score
@@ -20,11 +20,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Board",
+    "Bonus",
     "Compensation",
+    "Criterion",
     "DataError",
     "Event",
     "HensaError",
     "Measure",
+    "Minimum",
     "Moments",
     "Population",
     "Prize",
@@ -33,6 +36,7 @@ __all__ = [
     "RateTable",
     "Restatement",
     "Reward",
+    "Stages",
     "StandardScore",
     "Step",
     "compensate",

@@ -26,7 +26,7 @@ from hensa import kernels
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
 from hensa.files import ROW_GROUP, format_of, naming, read, replacing, write
-from hensa.program import Program, RateTable, Step, days_of
+from hensa.program import Program, RateTable, Rule, Stages, StandardScore, Step, days_of
 from hensa.sample import sample as make_sample
 from hensa.terminal import (
     Commands,
@@ -131,7 +131,7 @@ def score(
     program: Rules = "hapitas-friend",
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="Of score, step, rate, reward, MEASURE_score; else score,rate,reward."),
+        typer.Option(metavar="NAME,...", help="Of score, step, rate, reward, MEASURE_score or stage."),
     ] = None,
     by: By = None,
     threads: Threads = None,
@@ -149,8 +149,7 @@ def score(
     rules = Program.load(program)
     if month is not None:
         rules.check_month(month, any_month)
-    default = "score,rate,reward" if rules.reward else "score,rate"
-    wanted = [name.strip() for name in (columns or default).split(",")]
+    wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
     run = Run()
     with replacing(output) as file, run.progress:
@@ -168,7 +167,7 @@ def score(
             write(file, output, paid.schema, in_groups(paid), advance)
     nulls = min(paid[name].null_count for name in wanted)
     say(f"{paid.num_rows:,} rows, {nulls:,} of them null{cohorts(used)}")
-    tables = [moments_table(used)]
+    tables = [moments_table(used)] if rules.measures else []
     if "rate" in wanted:
         tables.append(bands_table(rules.rates, paid["rate"]))
     if "reward" in wanted and rules.reward is not None:
@@ -200,7 +199,8 @@ def population(
                 taken = hensa.population(rows, rules, by=by, method=method.value, threads=threads)
         file.write(f"{taken.to_json()}\n".encode())
     say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
-    console.print(moments_table(taken), "")
+    if rules.measures:
+        console.print(moments_table(taken), "")
     run.report(rows.num_rows)
 
 
@@ -330,28 +330,24 @@ def list_programs() -> None:
 def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
     """Check a program: exit code 0 if it is valid, else one sentence on what is wrong."""
     program = Program.load(file)
-    measures, steps = len(program.rule.measures), len(program.rates.steps)
-    print(f"{file}: {program.name} is valid, with {measures} measures and {steps} steps")
+    match program.rule:
+        case StandardScore():
+            what = f"{len(program.measures)} measures and {len(program.rates.steps)} steps"
+        case Stages():
+            what = f"{len(program.rule.criteria)} criteria and {len(program.rates.steps)} stages"
+    print(f"{file}: {program.name} is valid, with {what}")
 
 
 @programs.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     """Print a program: its rule, its rates, and in brackets the standing of each part."""
     program = Program.load(name)
-    rule, rates, reward = program.rule, program.rates, program.reward
+    rates, reward = program.rates, program.reward
     parts: dict[str, object] = {
         "title": program.title,
         "effective_from": program.effective_from,
         "effective_until": program.effective_until,
-        "rule.kind": "standard-score",
-        "rule.measures": ", ".join(
-            f"{measure.column} (weight {measure.weight}{', negative: error' * (measure.negative == 'error')})"
-            for measure in rule.measures
-        ),
-        "rule.scale": rule.scale,
-        "rule.centre": rule.centre,
-        "rule.ddof": rule.ddof,
-        "rule.constant": rule.constant,
+        **rule_parts(program.rule),
         "rates.unit": rates.unit,
         "rates.below": rates.below,
         "rates.outside": rates.outside,
@@ -362,8 +358,56 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     print(program.name)
     for key, value in parts.items():
         print(f"{key:<16} {'none' if value is None else value}{mark(program.standing.get(key))}")
+    if isinstance(program.rule, Stages):
+        show_stages(program.rule, rates)
+    else:
+        show_steps(rates)
+
+
+def rule_parts(rule: Rule) -> dict[str, object]:
+    """What a rule says, key by key, but for the minimums and bonuses of stages."""
+    match rule:
+        case StandardScore():
+            measures = (
+                f"{measure.column} (weight {measure.weight}{', negative: error' * (measure.negative == 'error')})"
+                for measure in rule.measures
+            )
+            return {
+                "rule.kind": "standard-score",
+                "rule.measures": ", ".join(measures),
+                **{f"rule.{key}": getattr(rule, key) for key in ("scale", "centre", "ddof", "constant")},
+            }
+        case Stages():
+            criteria = (f"{c.column}{' (negative: error)' * (c.negative == 'error')}" for c in rule.criteria)
+            return {
+                "rule.kind": "stage",
+                "rule.criteria": " or ".join(criteria),
+                "rule.previous": rule.previous,
+                "rule.bonuses": f"{len(rule.bonuses)}, as follows" if rule.bonuses else None,
+            }
+
+
+def show_stages(rule: Stages, rates: RateTable) -> None:
+    print(f"\n{'stage':<16} rate")
+    bonuses = {bonus.stage: f", once {bonus.points:,} points{mark(bonus.standing)}" for bonus in rule.bonuses}
+    for stage, step in enumerate(rates.steps, start=1):
+        minimums = " or ".join(
+            f"{criterion.column} {entry.minimum:,}{mark(entry.standing)}"
+            for criterion in rule.criteria
+            for entry in criterion.minimums
+            if entry.stage == stage
+        )
+        rate = f"{step.rate}{unit_of(rates)}{mark(step.standing)}"
+        print(f"{stage:<16} {rate} from {minimums}{bonuses.get(stage, '')}")
+
+
+def unit_of(rates: RateTable) -> str:
+    return "%" if rates.unit == "percent" else ""
+
+
+def show_steps(rates: RateTable) -> None:
     print(f"\n{'score from':<16} rate")
-    unit = "%" if rates.unit == "percent" else ""
+    unit = unit_of(rates)
     for run in step_runs(rates):
         first, last = run[0], run[-1]
         if len(run) > 2:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hensa import kernels
 from hensa.errors import DataError
-from hensa.program import Program
+from hensa.program import Program, Stages
 
 __all__ = [
     "KINDS",
@@ -213,16 +213,27 @@ class Views(NamedTuple):
     """The base of the reward, if it is to be paid."""
     others: list[View]
     """Further columns, whose nulls leave a row out."""
+    criteria: list[View]
+    """Of a stage rule."""
+    previous: View | None
+    """The stage before, if bonuses are to be paid; a null there is no stage, and leaves no row out."""
 
     @property
     def all(self) -> list[View]:
-        return [*self.measures, *([self.base] if self.base else []), *self.others]
+        """The columns whose nulls leave a row out."""
+        return [*self.measures, *self.criteria, *([self.base] if self.base else []), *self.others]
 
 
 def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
-    """Views of a program's columns: measures are integers, bool, floats or decimals; the base is no float, as points
-    are exact. Unless it is to be paid on, the base may be missing, and only its nulls are read."""
-    measures = [_view(table, m.column, "a measure", KINDS, m.negative) for m in program.rule.measures]
+    """Views of a program's columns: measures and criteria are integers, bool, floats or decimals; the base is no float,
+    as points are exact. Unless it is to be paid on, the base may be missing, and only its nulls are read."""
+    rule = program.rule
+    measures = [_view(table, m.column, "a measure", KINDS, m.negative) for m in program.measures]
+    criteria, previous = [], None
+    if isinstance(rule, Stages):
+        criteria = [_view(table, c.column, "a criterion", KINDS, c.negative) for c in rule.criteria]
+        if paid and rule.previous is not None:
+            previous = _view(table, rule.previous, "the stage before", KINDS[:8])
     base, others = None, []
     if program.reward is not None:
         name, role, negative = program.reward.base, "the base of the reward", program.reward.negative
@@ -230,7 +241,7 @@ def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
             base = _view(table, name, role, [kind for kind in KINDS if not kind.startswith("float")], negative)
         elif name in table.column_names:
             others = [_view(table, name, role, KINDS, negative)]
-    return Views(table.num_rows, measures, base, others)
+    return Views(table.num_rows, measures, base, others, criteria, previous)
 
 
 def null_view(array: pa.Array) -> View:
@@ -266,8 +277,9 @@ def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str
     kind, scale = _kind(array.type)
     if kind not in kinds:
         raise DataError(
-            f"Column {name!r} is of type {array.type}; {role} must be of an integer, bool"
-            f"{', float32, float64' if 'float64' in kinds else ''} or decimal type up to decimal128; cast it first."
+            f"Column {name!r} is of type {array.type}; {role} must be of an integer"
+            f"{', bool' if 'bool' in kinds else ''}{', float32, float64' if 'float64' in kinds else ''}"
+            f"{' or decimal type up to decimal128' if 'decimal128' in kinds else ' type'}; cast it first."
         )
     if abs(scale) > _MOST_SCALE:
         raise DataError(f"Column {name!r} is of type {array.type}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")

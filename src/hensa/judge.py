@@ -17,7 +17,7 @@ from hensa.errors import DataError
 from hensa.lookup import lookup
 from hensa.moments import Exact, Moments
 from hensa.population import Cohorts, Population, add_up
-from hensa.program import Program
+from hensa.program import Program, StandardScore
 from hensa.roots import nearest, nearest_ratio
 from hensa.threads import UNIT
 from hensa.tiers import Tiers
@@ -55,7 +55,8 @@ class Judge:
     """What the kernel asks for: constants, decisions and payments. The subclasses know the populations."""
 
     def __init__(self, program: Program, views: Views) -> None:
-        self.program, self.views = program, views
+        assert isinstance(program.rule, StandardScore)
+        self.program, self.rule, self.views = program, program.rule, views
         self.lookup = lookup(program, views.base.unit if views.base else None)
         self.weights = self.lookup.weights
         self.decided: dict[tuple[Any, ...], tuple[int, float]] = {}
@@ -70,7 +71,7 @@ class Judge:
 
     def checked(self, population: Population, where: str = "The population") -> list[Moments]:
         """The moments of the measures, which must have SDs."""
-        rule, found = self.program.rule, []
+        rule, found = self.rule, []
         for measure in rule.measures:
             if measure.column not in population.measures:
                 have = ", ".join(population.measures) or "no measures"
@@ -90,7 +91,7 @@ class Judge:
 
     def is_null(self, moments: list[Moments]) -> bool:
         """Whether a constant measure makes every score null."""
-        return self.program.rule.constant == "null" and not all(m.variance_exact for m in moments)
+        return self.rule.constant == "null" and not all(m.variance_exact for m in moments)
 
     def tiers_of(self, moments: list[Moments]) -> Tiers:
         return Tiers(self.program, [m.mean_exact for m in moments], [m.variance_exact for m in moments])
@@ -125,7 +126,7 @@ class Judge:
             plain = 2.0**-64 <= f < 1.0 or not rest
         c = float(weight) / sd if sd else 0.0
         e = _error(f, c, sd) if weight and spread else 0.0
-        single_c = float(self.program.rule.scale) / sd if sd else 0.0
+        single_c = float(self.rule.scale) / sd if sd else 0.0
         return _Constants(whole, k_double, f, c, single_c, e, plain and e < inf)
 
 
@@ -272,7 +273,7 @@ class CohortJudge(Judge):
         With n Σx² < 2^62 all integers below fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), the SD is 0 or at
         least 1/n, and the float64 operations are those of `constants_of`.
         """
-        rule, sums = self.program.rule, cohorts.sums
+        rule, sums = self.rule, cohorts.sums
         count, left = sums.counts, sums.counts - rule.ddof
         done = (left > 0) & (not sums.states) & (not sums.floats)
         for i in range(sums.totals.shape[1]):

@@ -8,8 +8,9 @@ from math import ceil, floor, inf, lcm, nan
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from hensa.program import Program, RateTable, Reward
+from hensa.program import Program, Reward, StandardScore
 from hensa.tiers import Tiers
 
 __all__ = ["Lookup", "lookup"]
@@ -28,7 +29,7 @@ class Lookup(NamedTuple):
     constants: dict[str, Any]
     shares: list[Fraction]
     weights: list[Fraction]
-    """scale · weight / sum of weights, of each measure."""
+    """scale · weight / sum of weights, of each measure of a score."""
     reward: Reward | None
 
     def points(self, base: Fraction, count: int) -> int:
@@ -62,27 +63,32 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
     first = program.rates.shares[0] if program.rates.below == "first" else Fraction(0)
     shares = [first, *program.rates.shares]
     rule = program.rule
-    total = sum(measure.weight for measure in rule.measures)
-    weights = [rule.scale * measure.weight / total for measure in rule.measures]
-    centre_count = bisect_right(program.rates.thresholds, rule.centre)
-    constants = {
-        "centre": float(rule.centre),
-        "centre_count": centre_count,
-        "centre_score": Tiers(program, [], []).on_step(float(rule.centre), centre_count),
-        "bound": (len(weights) + 16) * 2.0**-53,
-        **_buckets(program.rates),
+    weights = []
+    constants: dict[str, Any] = {
+        "thresholds": np.array([float(threshold) for threshold in program.rates.thresholds]),
         "rate": np.array([float(share) for share in shares]),
         "step": np.array([0, *range(len(shares) - 1)], dtype=np.uint16),
         "step_below": program.rates.below == "first",
     }
+    if isinstance(rule, StandardScore):
+        total = sum(measure.weight for measure in rule.measures)
+        weights = [rule.scale * measure.weight / total for measure in rule.measures]
+        centre_count = bisect_right(program.rates.thresholds, rule.centre)
+        constants |= {
+            "stages": None,
+            "centre": float(rule.centre),
+            "centre_count": centre_count,
+            "centre_score": Tiers(program, [], []).on_step(float(rule.centre), centre_count),
+            "bound": (len(weights) + 16) * 2.0**-53,
+            **_buckets(constants["thresholds"]),
+        }
     if unit is not None and program.reward is not None:
         constants |= _division(shares, unit, program.reward)
     return Lookup(constants, shares, weights, program.reward)
 
 
-def _buckets(rates: RateTable) -> dict[str, Any]:
+def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
     """The axis of scores cut into buckets: bucket b is [b - 0.5, b + 0.5] in units of their width."""
-    thresholds = np.array(rates.rounded_thresholds)
     origin, span = thresholds[0], thresholds[-1] - thresholds[0]
     # Gaps of 2.5 buckets or more leave at most one threshold in a bucket and half a bucket on both sides of it.
     wanted = 2.5 * span / np.diff(thresholds).min(initial=inf) + 1
@@ -94,7 +100,6 @@ def _buckets(rates: RateTable) -> dict[str, Any]:
     cut = np.where(through > below, thresholds[np.minimum(below, len(places) - 1)], inf)
     cut[through > below + 1] = nan
     return {
-        "thresholds": thresholds,
         "cut": cut,
         "below": below.astype(np.int64),
         "origin": float(origin),

@@ -17,7 +17,7 @@ from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encod
 from hensa.columns import View, Views, rows_views, table_of
 from hensa.errors import DataError
 from hensa.moments import Exact, Moments, Welford
-from hensa.program import Program
+from hensa.program import Program, StandardScore
 from hensa.threads import share_out
 
 __all__ = ["Cohorts", "Method", "Population", "add_up", "cohorts_of", "population"]
@@ -247,7 +247,8 @@ def population(
 
     The sum and the sum of squares of each measure are added up exactly: integers, bool and decimals as integers of
     any size, floats in a superaccumulator. So the order of the rows, their chunks, parts, threads and machines change
-    nothing, and merging loses nothing. Welford's method is there for floats when time matters more: it takes a block
+    nothing, and merging loses nothing. A rule of another kind than the standard score has no measures; its population
+    says how many rows count. Welford's method is there for floats when time matters more: it takes a block
     of rows at a time, in float64, and its SD is within 2 ulp of the exact one; threads and chunks change nothing, but
     the order of the rows and merging may change the last digit.
 
@@ -303,7 +304,7 @@ def cohorts_of(views: Views, keys: Keys, program: Program, method: Method = "aut
     """Pass 1 by cohort, over columns that have been checked."""
     ways = [_way(view, method) for view in views.measures]
     columns = [(view.name, Fraction(view.unit or 1)) for view in views.measures]
-    return Cohorts(keys.table, add_up_by(views, keys, ways), columns, program.rule.ddof)
+    return Cohorts(keys.table, add_up_by(views, keys, ways), columns, _ddof(program))
 
 
 def add_up(views: Views, program: Program, method: Method, threads: int | None) -> Population:
@@ -336,8 +337,13 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
             state = _exact_floats(sum(s[0] for s in states), sum(s[1] for s in states))
         else:
             state = Exact.of(sum(s[0] for s in states), sum(s[1] for s in states), unit)
-        measures[view.name] = Moments(count, state, program.rule.ddof)
+        measures[view.name] = Moments(count, state, _ddof(program))
     return Population(count, views.n_rows - count, measures)
+
+
+def _ddof(program: Program) -> int:
+    """A rule of another kind has no measures, and needs none."""
+    return program.rule.ddof if isinstance(program.rule, StandardScore) else 0
 
 
 def _way(view: View, method: Method) -> int:

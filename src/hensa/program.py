@@ -1,8 +1,8 @@
 """Programs: the rules of a payout as frozen, validated data, read from TOML.
 
-A program says which columns are measured, how the standard scores become one score, which rate each score reaches
-and how the rate becomes whole points. Everything is checked when it is built, from TOML and from Python alike, so
-that nothing downstream checks it again.
+A program says by which rule rows are placed (by the standard scores of measures, or by stages that columns reach),
+which rate each place earns and how the rate becomes whole points. Everything is checked when it is built, from TOML and
+from Python alike, so that nothing downstream checks it again.
 """
 
 import datetime
@@ -19,14 +19,29 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec.structs import fields, force_setattr
 
 from hensa.errors import DataError, ProgramError
 
-__all__ = ["Measure", "Program", "RateTable", "Reward", "StandardScore", "Standing", "Step", "days_of"]
+__all__ = [
+    "Bonus",
+    "Criterion",
+    "Measure",
+    "Minimum",
+    "Program",
+    "RateTable",
+    "Reward",
+    "Rule",
+    "Stages",
+    "StandardScore",
+    "Standing",
+    "Step",
+    "days_of",
+]
 
 Standing: TypeAlias = Literal["stated", "public", "reconstructed"]
 """Where a fact of a program comes from: its owner's own words, another public text, or a fill-in of ours."""
@@ -36,6 +51,8 @@ _Rules = TypeVar("_Rules")
 # A step is a uint16 and a reward an int64 in the output.
 _MOST_STEPS = 2**16 - 1
 _MOST_POINTS = 2**63 - 1
+# The kernel compares a row with every minimum of a stage rule.
+_MOST_STAGES = 256
 # Numerators and denominators stay below this, so a number other than zero lies between 1e-50 and 1e50 and its products
 # and quotients with integer or decimal data (below 1e39) are ordinary float64, never infinite or subnormal.
 _DIGITS = 50
@@ -122,13 +139,37 @@ def _inner(type_: Any) -> Any:
     return next(m for m in members if m is not type(None)) if type(None) in members else type_
 
 
+def _is_array(type_: Any) -> bool:
+    """Whether it is a struct that TOML writes as an array."""
+    return isinstance(type_, type) and issubclass(type_, msgspec.Struct) and type_.__struct_config__.array_like
+
+
+def _is_union(type_: Any) -> bool:
+    return get_origin(type_) in (Union, UnionType)
+
+
+def _member(union: Any, value: object) -> Any:
+    """The struct of a tagged union that the value is, or is tagged as; None if it is none."""
+    for struct in get_args(union):
+        config = struct.__struct_config__
+        if isinstance(value, struct) or (isinstance(value, Mapping) and value.get(config.tag_field) == config.tag):
+            return struct
+    return None
+
+
+def _tags(union: Any) -> str:
+    return _listed(struct.__struct_config__.tag for struct in get_args(union))
+
+
 def _allowed(type_: Any) -> str:
     """What a field of this type takes, in words."""
     type_ = _inner(type_)
     if get_origin(type_) is Literal:
         return _listed(get_args(type_))
-    if type_ is Step:
-        return "[threshold, rate] or [threshold, rate, standing]"
+    if _is_array(type_):
+        names = list(_types(type_))
+        required = [field.name for field in fields(type_) if field.required]
+        return f"[{', '.join(required)}] or [{', '.join(names)}]"
     words = {
         Fraction: _NUMBER,
         Decimal: f"a decimal of at most {_DIGITS} digits",
@@ -160,8 +201,12 @@ def _convert(type_: Any, value: Any, key: str) -> Any:
     place = re.search(r" - at `\$([\w.\[\]]*)`\Z", text)
     for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place[1] if place else ""):
         type_ = _inner(type_)
-        if index and type_ is Step:
-            name = list(_types(Step))[int(index)]
+        if _is_union(type_):
+            if (member := _member(type_, value)) is None:  # msgspec has stopped at the tag
+                _refuse(_dotted(key, name), _shown(value[name]), _tags(type_))
+            type_ = member
+        if index and _is_array(type_):
+            name = list(_types(type_))[int(index)]
         key = _dotted(key, name or f"[{index}]")
         value = value[int(index) if index else name]
         if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
@@ -172,6 +217,10 @@ def _convert(type_: Any, value: Any, key: str) -> Any:
         else:
             type_ = get_args(type_)[0]
     type_ = _inner(type_)
+    if _is_union(type_):
+        if isinstance(value, Mapping) and (tag := get_args(type_)[0].__struct_config__.tag_field) not in value:
+            _refuse(_dotted(key, tag), "nothing", f"{_tags(type_)}, and it is required")
+        type_ = _member(type_, value) or type_
     if isinstance(cause, _Invalid):
         raise _Invalid(_dotted(key, cause.key), cause.problem)
     if isinstance(value, Mapping) and get_origin(type_) is dict:
@@ -302,6 +351,163 @@ class StandardScore(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="
             _refuse("measures", f"weights that sum to {_shown(Fraction(total))}", "weights whose sum is not zero")
         if not self.scale:
             _refuse("scale", "0", "any number but 0")
+
+
+class Minimum(_Checked, frozen=True, array_like=True):
+    """What a column must reach for a stage; in TOML ``[stage, minimum]`` or ``[stage, minimum, standing]``.
+
+    Parameters
+    ----------
+    stage : int
+        1 for the first stage.
+    minimum : Decimal
+        The least value of the column that reaches it.
+    standing : {"stated", "public", "reconstructed"}, optional
+        Where the minimum comes from.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> Minimum(4, 3000, "public")
+    Minimum(stage=4, minimum=Decimal('3000'), standing='public')
+    """
+
+    stage: int
+    minimum: Decimal
+    standing: Standing | None = None
+
+
+class Criterion(_Checked, frozen=True):
+    """One column by which stages are reached.
+
+    Parameters
+    ----------
+    column : str
+        Name of the column.
+    minimums : tuple of Minimum
+        What it must reach for which stage; both ascend. It reaches no stage that is not named.
+    negative : {"allow", "error"}
+        Whether a value below 0 is data like any other or raises DataError.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> Criterion("own_points", [(4, 3000)]).minimums[0].minimum
+    Decimal('3000')
+    """
+
+    column: str
+    minimums: tuple[Minimum, ...]
+    negative: Literal["allow", "error"] = "allow"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.minimums:
+            _refuse("minimums", "an empty array", "at least one [stage, minimum]")
+        _refuse_stages("minimums", [entry.stage for entry in self.minimums])
+        for index, (low, high) in enumerate(pairwise(entry.minimum for entry in self.minimums), start=1):
+            if high <= low:
+                _refuse(f"minimums[{index}]", f"the minimum {high} after {low}", "minimums that ascend without repeats")
+
+
+class Bonus(_Checked, frozen=True, array_like=True):
+    """Points paid once, when a stage is first reached; in TOML ``[stage, points]`` or ``[stage, points, standing]``.
+
+    Parameters
+    ----------
+    stage : int
+        1 for the first stage.
+    points : int
+        1 or more.
+    standing : {"stated", "public", "reconstructed"}, optional
+        Where the bonus comes from.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> Bonus(7, 5000)
+    Bonus(stage=7, points=5000, standing=None)
+    """
+
+    stage: int
+    points: int
+    standing: Standing | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.points <= _MOST_POINTS:
+            _refuse("points", _shown(self.points), f"a whole number from 1 to {_MOST_POINTS}")
+
+
+class Stages(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="stage"):
+    """The rule that puts a row on the highest stage that any one of its criteria reaches.
+
+    The rate table of such a program has one step for each stage, from 1 on, and a row below the first earns nothing.
+    The bonuses of all stages above the one reached before, up to the one reached now, are added to the reward.
+
+    Parameters
+    ----------
+    criteria : tuple of Criterion
+        Either-or: one that reaches the stage will do. Each column once.
+    previous : str, optional
+        The column of the highest stage that the row reached before: 0 or null for none. Needed for bonuses.
+    bonuses : tuple of Bonus
+        Points paid once, by the stage first reached.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> friends = Criterion("friends", [(1, 1), (2, 10)])
+    >>> rule = Stages(criteria=[friends, Criterion("own_points", [(2, 3000)])], previous="before", bonuses=[(2, 500)])
+    >>> rule.bonuses[0].points
+    500
+    """
+
+    criteria: tuple[Criterion, ...]
+    previous: str | None = None
+    bonuses: tuple[Bonus, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.criteria:
+            _refuse("criteria", "an empty array", "at least one criterion, { column, minimums }")
+        for index, criterion in enumerate(self.criteria):
+            if any(criterion.column == other.column for other in self.criteria[:index]):
+                _refuse(f"criteria[{index}].column", f"{_shown(criterion.column)} again", "each column once")
+        _refuse_stages("bonuses", [bonus.stage for bonus in self.bonuses])
+        if (total := sum(bonus.points for bonus in self.bonuses)) > _MOST_POINTS:
+            _refuse("bonuses", f"{total} points in all", f"at most {_MOST_POINTS}")
+        if self.bonuses and self.previous is None:
+            _refuse("previous", "nothing", "the column of the stage reached before, and bonuses require it")
+        if self.previous is not None and not self.bonuses:
+            _refuse("previous", _shown(self.previous), "nothing without bonuses")
+
+    def bonus(self, stage: int) -> int:
+        """The bonuses of all stages up to this one."""
+        return sum(bonus.points for bonus in self.bonuses if bonus.stage <= stage)
+
+
+def _refuse_stages(key: str, stages: list[int]) -> None:
+    for index, (low, stage) in enumerate(pairwise([0, *stages])):
+        if not low < stage <= _MOST_STAGES:
+            allowed = f"stages from 1 to {_MOST_STAGES} that ascend without repeats"
+            _refuse(f"{key}[{index}].stage", _shown(stage), allowed)
 
 
 class Step(_Checked, frozen=True, array_like=True):
@@ -435,6 +641,9 @@ class Reward(_Checked, frozen=True, kw_only=True):
             _refuse("cap", _shown(self.cap), f"a whole number from 0 to {_MOST_POINTS}")
 
 
+Rule: TypeAlias = StandardScore | Stages
+
+
 class Program(_Checked, frozen=True, kw_only=True, dict=True):
     """The rules of one payout.
 
@@ -446,10 +655,11 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         What it is, in words.
     effective_from, effective_until : datetime.date, optional
         First and last day on which the program holds; without one it has no such end.
-    rule : StandardScore
-        How rows are scored.
+    rule : StandardScore or Stages
+        How rows are placed.
     rates : RateTable
-        Which rate a score reaches.
+        Which rate a score reaches; of a stage rule, its threshold 1 is the first stage, and so on, and `below` is
+        "zero".
     reward : Reward, optional
         How the rate becomes points; without it only score, step and rate can be asked for.
     standing : dict of str to {"stated", "public", "reconstructed"}
@@ -478,7 +688,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
     title: str = ""
     effective_from: datetime.date | None = None
     effective_until: datetime.date | None = None
-    rule: StandardScore
+    rule: Rule
     rates: RateTable
     reward: Reward | None = None
     standing: dict[str, Standing] = {}
@@ -488,6 +698,8 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         first, last = self.effective_from, self.effective_until
         if first and last and last < first:
             _refuse("effective_until", last, f"a date from {first} (effective_from) on")
+        if isinstance(self.rule, Stages):
+            self._check_stages(self.rule)
         known = ["effective_from", "effective_until", "rule.kind"]
         for table in ("rule", "rates", "reward"):
             struct: msgspec.Struct | None = getattr(self, table)
@@ -497,11 +709,47 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
             if key not in known:
                 _refuse(_dotted("standing", _key(key)), "an unknown key", f"keys of this program: {', '.join(known)}")
 
+    def _check_stages(self, rule: Stages) -> None:
+        """Whether rule and rates speak of the same stages."""
+        n = len(self.rates.steps)
+        for index, step in enumerate(self.rates.steps):
+            if step.threshold != index + 1 or n > _MOST_STAGES:
+                found = f"{n} steps" if n > _MOST_STAGES else f"the threshold {step.threshold}"
+                _refuse(f"rates.steps[{index}]", found, f"the stages 1, 2 and so on, up to {_MOST_STAGES}")
+        if self.rates.below != "zero":
+            _refuse("rates.below", _shown(self.rates.below), '"zero" with a stage rule')
+        stages = {f"criteria[{i}].minimums": [m.stage for m in c.minimums] for i, c in enumerate(rule.criteria)}
+        reached = {stage for found in stages.values() for stage in found}
+        stages["bonuses"] = [bonus.stage for bonus in rule.bonuses]
+        for key, named in stages.items():
+            for index, stage in enumerate(named):
+                if stage > n:
+                    _refuse(f"rule.{key}[{index}].stage", stage, f"the stages of rates.steps, 1 to {n}")
+        for stage in range(1, n + 1):
+            if stage not in reached:
+                _refuse("rule.criteria", f"no minimum for stage {stage}", "one or more for every stage of rates.steps")
+        if rule.bonuses and self.reward is None:
+            _refuse("rule.bonuses", f"an array of {len(rule.bonuses)}", "none without [reward]")
+
+    @cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """The measures of a standard score; a rule of another kind has none."""
+        return self.rule.measures if isinstance(self.rule, StandardScore) else ()
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns the program reads: its measures in order, then the base of its reward; each once."""
-        base = () if self.reward is None else (self.reward.base,)
-        return tuple(dict.fromkeys([*(measure.column for measure in self.rule.measures), *base]))
+        """The columns the program reads, each once: of its measures or criteria in order, the base of its reward, the
+        stage before."""
+        match self.rule:
+            case Stages():
+                read = [criterion.column for criterion in self.rule.criteria]
+            case _:
+                read = [measure.column for measure in self.measures]
+        if self.reward is not None:
+            read.append(self.reward.base)
+        if isinstance(self.rule, Stages) and self.rule.previous is not None:
+            read.append(self.rule.previous)
+        return tuple(dict.fromkeys(read))
 
     def holds(self, first: datetime.date, last: datetime.date) -> bool:
         """Whether the program holds on every day from `first` to `last`.
@@ -544,6 +792,12 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
 
     def _dates(self) -> str:
         return f"{self.effective_from or 'any day'} to {self.effective_until or 'any day'}"
+
+    @cached_property
+    def results(self) -> tuple[str, ...]:
+        """The columns of a run that is asked for no others: score or stage, rate, and reward if there is one."""
+        place = "stage" if isinstance(self.rule, Stages) else "score"
+        return (place, "rate") if self.reward is None else (place, "rate", "reward")
 
     @staticmethod
     def names() -> tuple[str, ...]:
@@ -640,8 +894,6 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         """
         document = _document(toml_text, "a program")
         try:
-            if isinstance(rule := document.get("rule"), dict) and "kind" not in rule:
-                _refuse("rule.kind", "nothing", f"{_listed([StandardScore.__struct_config__.tag])}, and it is required")
             program: Self = _convert(cls, document, "")
         except _Invalid as error:
             raise ProgramError(str(error)) from None
@@ -744,14 +996,14 @@ def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
 
 
-def _pairs(struct: msgspec.Struct) -> list[str]:
+def _pairs(struct: msgspec.Struct, inline: bool = False) -> list[str]:
     config = struct.__struct_config__
     kind = [f"{config.tag_field} = {_toml(config.tag)}"] if config.tag_field else []
     values = ((name, getattr(struct, name)) for name in _types(type(struct)))
-    return kind + [f"{name} = {_toml(value)}" for name, value in values if value is not None]
+    return kind + [f"{name} = {_toml(value, inline)}" for name, value in values if value not in (None, ())]
 
 
-def _toml(value: object) -> str:
+def _toml(value: object, inline: bool = False) -> str:
     """A value in TOML; integers beyond 64 bits, which not every reader takes, are written as decimals."""
     match value:
         case str():
@@ -770,10 +1022,13 @@ def _toml(value: object) -> str:
             places = denominator.bit_length()
             digits, rest = divmod(numerator * 10**places, denominator)
             return f'"{value}"' if rest else f"{Decimal(f'{digits}E-{places}'):f}".rstrip("0")
-        case Step():
-            return f"[{', '.join(_toml(v) for v in (value.threshold, value.rate, value.standing) if v is not None)}]"
-        case Measure():
-            return f"{{ {', '.join(_pairs(value))} }}"
+        case msgspec.Struct() if _is_array(type(value)):
+            cells = (getattr(value, name) for name in _types(type(value)))
+            return f"[{', '.join(_toml(cell) for cell in cells if cell is not None)}]"
+        case msgspec.Struct():
+            return f"{{ {', '.join(_pairs(value, inline=True))} }}"
+        case tuple() if inline:
+            return f"[{', '.join(map(_toml, value))}]"
         case tuple():
             return "\n".join(["[", *(f"  {_toml(item)}," for item in value), "]"])
     raise TypeError(type(value))

@@ -17,7 +17,7 @@ from math import ceil, floor, inf, isfinite, isqrt, lcm, nan, nextafter, sqrt
 from typing import Any, Protocol
 
 from hensa.errors import DataError
-from hensa.program import Program, Reward
+from hensa.program import Program, Reward, Rule, Stages, StandardScore
 
 __all__ = ["Moments", "Population", "exact_steps", "population", "score"]
 
@@ -34,7 +34,7 @@ Key = tuple[Any, ...]
 Cells = tuple[int | float, ...]
 _ULP = 2.0**-53
 _INT64 = range(-(2**63), 2**63)
-_RESULTS = ("score", "step", "rate", "reward")
+_RESULTS = ("step", "rate", "reward")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def _population_of(given: "_Input", chosen: Sequence[int]) -> Population:
     for column in given.measures:
         exact = [given.exact(column.cells[row]) for row in counted]
         total, squares = Fraction(sum(exact)), Fraction(sum(x * x for x in exact))
-        ddof = given.program.rule.ddof
+        ddof = given.program.rule.ddof if isinstance(given.program.rule, StandardScore) else 0
         measures[column.name] = Moments(len(counted), total * column.unit, squares * column.unit**2, ddof)
     return Population(len(counted), len(chosen) - len(counted), measures)
 
@@ -262,17 +262,22 @@ class _Input:
         self.table = _table(rows)
         self.length = len(next(iter(self.table.values()), ()))
         self.by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-        for name in (*(measure.column for measure in program.rule.measures), *self.by):
+        rule = program.rule
+        deciding = rule.criteria if isinstance(rule, Stages) else program.measures
+        for name in (*(column.column for column in deciding), *self.by):
             self.need(name)
-        read = [self.table[name] for name in program.columns if name in self.table]
+        base = [] if program.reward is None else [program.reward.base]
+        read = [self.table[name] for name in [*(c.column for c in deciding), *base] if name in self.table]
         self.counts = [None not in cells for cells in zip(*read, strict=True)]
-        for measure in program.rule.measures:
+        for measure in deciding:
             _refuse_others_than_numbers(measure.column, self.table[measure.column])
             if measure.negative == "error":
                 _refuse_negatives(measure.column, self.table[measure.column])
         if program.reward is not None and program.reward.negative == "error":
             _refuse_negatives(program.reward.base, self.table.get(program.reward.base, []))
-        self.measures = [_measure(m.column, self.table[m.column], self.counts) for m in program.rule.measures]
+        columns = [_measure(column.column, self.table[column.column], self.counts) for column in deciding]
+        self.measures = columns if program.measures else []
+        self.criteria = [] if program.measures else columns
         for name in self.by:
             if None in self.table[name]:
                 row = self.table[name].index(None)
@@ -383,6 +388,7 @@ class _Scorer:
 
     def __init__(self, given: _Input, pop: Population) -> None:
         rule, rates = given.program.rule, given.program.rates
+        assert isinstance(rule, StandardScore)
         total = sum((measure.weight for measure in rule.measures), Fraction())
         moments = [_moments(pop, column.name, rule.ddof) for column in given.measures]
         for column, of_column in zip(given.measures, moments, strict=True):
@@ -396,7 +402,6 @@ class _Scorer:
             for column, of_column, measure in zip(given.measures, moments, rule.measures, strict=True)
         ]
         self.centre = rule.centre
-        self.below = rates.below
         self.thresholds = rates.thresholds
         self.float_thresholds = [_nearest(threshold) for threshold in rates.thresholds]
         # The rounding of f moves the score by at most |c| (|f| 2^-53 + 2^-1075). The bound takes products not to
@@ -449,9 +454,6 @@ class _Scorer:
             s = nextafter(self.float_thresholds[reached], -inf)
         return s, reached
 
-    def step(self, reached: int) -> int | None:
-        return reached - 1 if reached else 0 if self.below == "first" else None
-
     def measure_score(self, index: int, cells: Cells) -> float:
         """The standard score of one measure, in float64."""
         term = self.terms[index]
@@ -472,7 +474,7 @@ def score(
     program: Program,
     population: Population | None = None,
     by: str | Sequence[str] | None = None,
-    columns: str | Sequence[str] = ("score", "rate", "reward"),
+    columns: str | Sequence[str] | None = None,
     month: str | None = None,
     any_month: bool = False,
 ) -> dict[str, list[Any]]:
@@ -486,8 +488,9 @@ def score(
         What to score against; the population of the rows themselves unless given.
     by : column name or names, optional
         Cohort columns; every row is then scored against the population of its cohort.
-    columns : str or sequence of str
-        Of ``score``, ``step`` (0 is the lowest), ``rate`` (a share), ``reward`` (whole points) and ``<measure>_score``.
+    columns : str or sequence of str, optional
+        Of ``score``, ``step`` (0 is the lowest), ``rate`` (a share), ``reward`` (whole points) and ``<measure>_score``;
+        by a stage rule ``stage`` instead of the scores. None: score or stage, rate and, if there is one, reward.
     month : str, optional
         The month that is paid, such as ``"2019-10"``.
     any_month : bool
@@ -519,11 +522,12 @@ def score(
     if month is not None:
         program.check_month(month, any_month)
     given = _Input(rows, program, by)
-    columns = (columns,) if isinstance(columns, str) else tuple(columns)
-    measures = {f"{measure.name}_score": index for index, measure in enumerate(given.measures)}
+    columns = program.results if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
+    place = "stage" if isinstance(program.rule, Stages) else "score"
+    known = (place, *_RESULTS, *(f"{measure.name}_score" for measure in given.measures))
     for name in columns:
-        if name not in (*_RESULTS, *measures) or columns.count(name) > 1:
-            raise DataError(f"Result {name!r} is not one of {', '.join((*_RESULTS, *measures))}, or asked for twice.")
+        if name not in known or columns.count(name) > 1:
+            raise DataError(f"Result {name!r} is not one of {', '.join(known)}, or asked for twice.")
         if name in given.table:
             raise DataError(f"Column {name!r} is in the rows already; rename it or do not ask for it.")
     bases: list[Any] = []
@@ -533,22 +537,81 @@ def score(
         given.need(program.reward.base)
         bases = _bases(program.reward.base, given.table[program.reward.base])
     results: dict[str, list[Any]] = {name: [None] * given.length for name in columns}
-    for row, scorer, cells in _scored(given, population):
-        s, reached = scorer.place(cells)
-        step = scorer.step(reached)
+    before = _stages_before(given) if "reward" in columns else []
+    for row, reached, places in _placed(given, population, columns):
+        step = _step(program, reached)
         share = Fraction() if step is None else program.rates.shares[step]
         for name, result in results.items():
-            if name == "score":
-                result[row] = s
-            elif name == "step":
+            if name == "step":
                 result[row] = step
             elif name == "rate":
                 result[row] = float(share)
             elif name == "reward":
-                result[row] = _points(program.reward, bases[row], share, row)
+                bonus = _bonus(program.rule, before[row], reached, row) if before else 0
+                result[row] = _points(program.reward, bases[row], share, bonus, row)
             else:
-                result[row] = scorer.measure_score(measures[name], cells)
+                result[row] = places[name]
     return given.table | results
+
+
+def _step(program: Program, reached: int) -> int | None:
+    """The step of a row whose score or stage reaches so many thresholds."""
+    return reached - 1 if reached else 0 if program.rates.below == "first" else None
+
+
+def _placed(
+    given: _Input, pop: Population | None, columns: Sequence[str]
+) -> Iterator[tuple[int, int, dict[str, int | float]]]:
+    """The rows that have a place: row index, how many thresholds it reaches, its score or stage and other scores."""
+    if isinstance(given.program.rule, Stages):
+        for row, reached in _staged(given, given.program.rule):
+            yield row, reached, {"stage": reached}
+        return
+    singles = [(f"{m.name}_score", i) for i, m in enumerate(given.measures) if f"{m.name}_score" in columns]
+    for row, scorer, cells in _scored(given, pop):
+        s, reached = scorer.place(cells)
+        yield row, reached, {"score": s} | {name: scorer.measure_score(i, cells) for name, i in singles}
+
+
+def _staged(given: _Input, rule: Stages) -> Iterator[tuple[int, int]]:
+    """The rows that have a stage, and the highest that one of their criteria reaches."""
+    for row in range(given.length):
+        if given.counts[row]:
+            yield (
+                row,
+                max(
+                    (
+                        entry.stage
+                        for criterion, column in zip(rule.criteria, given.criteria, strict=True)
+                        for entry in criterion.minimums
+                        if Fraction(column.cells[row]) * column.unit >= Fraction(entry.minimum)
+                    ),
+                    default=0,
+                ),
+            )
+
+
+def _stages_before(given: _Input) -> list[Any]:
+    """The stage before of every row, if it bears on the reward."""
+    rule = given.program.rule
+    if not isinstance(rule, Stages) or rule.previous is None:
+        return []
+    given.need(rule.previous)
+    cells = given.table[rule.previous]
+    for row, cell in enumerate(cells):
+        if not isinstance(cell, int | None) or isinstance(cell, bool):
+            raise DataError(f"Column {rule.previous!r} holds {cell!r} in row {row}; the stage before is an integer.")
+    return cells
+
+
+def _bonus(rule: Rule, before: int | None, reached: int, row: int) -> int:
+    """The bonuses of the stages first reached; no stage was before null."""
+    assert isinstance(rule, Stages)
+    before = before or 0
+    last = max(entry.stage for criterion in rule.criteria for entry in criterion.minimums)
+    if not 0 <= before <= last:
+        raise DataError(f"Column {rule.previous!r} is {before} in row {row}; a stage is 0, for none, to {last}.")
+    return sum(bonus.points for bonus in rule.bonuses if before < bonus.stage <= reached)
 
 
 def exact_steps(
@@ -579,8 +642,12 @@ def exact_steps(
     """
     given = _Input(rows, program, by)
     steps: list[int | None] = [None] * given.length
+    if isinstance(program.rule, Stages):
+        for row, reached in _staged(given, program.rule):
+            steps[row] = _step(program, reached)
+        return steps
     for row, scorer, cells in _scored(given, population):
-        steps[row] = scorer.step(scorer.exact_reached(cells))
+        steps[row] = _step(program, scorer.exact_reached(cells))
     return steps
 
 
@@ -599,12 +666,12 @@ def _scored(given: _Input, pop: Population | None) -> Iterator[tuple[int, _Score
             yield row, scorers[key], tuple(column.cells[row] for column in given.measures)
 
 
-def _points(reward: Reward | None, base: int | Decimal, share: Fraction, row: int) -> int:
+def _points(reward: Reward | None, base: int | Decimal, share: Fraction, bonus: int, row: int) -> int:
     assert reward is not None
     exact = Fraction(base) * share
     if reward.rounding == "half_up":
         exact += Fraction(1, 2)
-    points = ceil(exact) if reward.rounding == "ceil" else floor(exact)
+    points = bonus + (ceil(exact) if reward.rounding == "ceil" else floor(exact))
     if reward.cap is not None:
         points = min(points, reward.cap)
     if points not in _INT64:

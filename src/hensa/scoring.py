@@ -7,16 +7,17 @@ import pyarrow as pa
 
 from hensa import kernels
 from hensa.cohorts import encode, names_of
-from hensa.columns import Views, allocate, array_of, rows_views, table_of
+from hensa.columns import Views, allocate, array_of, column_of, rows_views, table_of
 from hensa.errors import DataError
 from hensa.judge import CohortJudge, Judge, PopulationJudge
 from hensa.population import Population, cohorts_of
-from hensa.program import Program
+from hensa.program import Program, Stages
+from hensa.stages import StageJudge
 from hensa.threads import UNIT, share_out
 
 __all__ = ["score"]
 
-_TYPES = {"score": pa.float64(), "rate": pa.float64(), "step": pa.uint16(), "reward": pa.int64()}
+_TYPES = {"score": pa.float64(), "rate": pa.float64(), "step": pa.uint16(), "stage": pa.uint16(), "reward": pa.int64()}
 
 
 def score(
@@ -24,7 +25,7 @@ def score(
     program: Program,
     population: Population | None = None,
     by: str | Sequence[str] | None = None,
-    columns: Sequence[str] = ("score", "rate", "reward"),
+    columns: Sequence[str] | None = None,
     threads: int | None = None,
     out: pa.Table | None = None,
     month: str | None = None,
@@ -32,9 +33,13 @@ def score(
 ) -> pa.Table:
     """Score every row: pass 1, unless a population is given, and pass 2.
 
-    score = Σ wᵢ·(zᵢ·scale + centre) / Σ wᵢ with zᵢ = (xᵢ - meanᵢ) / SDᵢ. The row is on the highest step whose
-    threshold the exact score reaches; float64 decides where its error bound allows, integers decide the rest. The
-    reward is the base times the decimal rate, rounded as the program says, in integers.
+    By the rule "standard-score", score = Σ wᵢ·(zᵢ·scale + centre) / Σ wᵢ with zᵢ = (xᵢ - meanᵢ) / SDᵢ. The row is on
+    the highest step whose threshold the exact score reaches; float64 decides where its error bound allows, integers
+    decide the rest. The reward is the base times the decimal rate, rounded as the program says, in integers.
+
+    By the rule "stage" a row is on the highest stage that one of its criteria reaches, compared exactly; the reward
+    is found in the same way, and the bonuses of the stages first reached are added before the cap. No population and no
+    cohort bears on it.
 
     Parameters
     ----------
@@ -47,9 +52,10 @@ def score(
         Score against this population (of last month, or merged from parts) instead of the rows' own.
     by : str or sequence of str, optional
         Cohort columns (month, site, country): each row is scored against the population of its own cohort.
-    columns : sequence of str
+    columns : sequence of str, optional
         Of "score" (float64), "rate" (float64, a share: 0.098), "step" (uint16, 0 is the lowest), "reward" (int64,
-        points) and "<measure>_score" (float64, the standard score of one measure).
+        points) and "<measure>_score" (float64, the standard score of one measure). Stages have no score, but "stage"
+        (uint16, 0 for none). None: score or stage, rate and, if the program has one, reward.
     threads : int, optional
         Number of threads; None: the CPUs that this process may use.
     out : pyarrow.Table, optional
@@ -93,9 +99,13 @@ def score(
     if month is not None:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"hensa.month": month})
     columns = _asked(columns, table, program)
+    for name in names:
+        column_of(table, name)
     views = rows_views(table, program, "reward" in columns)
-    judge: Judge
-    if names:
+    judge: Judge | StageJudge
+    if isinstance(program.rule, Stages):
+        judge = StageJudge(program, views)
+    elif names:
         keys = encode(table, names)
         cohorts = cohorts_of(views, keys, program) if population is None else population.cohorts
         judge = CohortJudge(program, views, keys, cohorts)
@@ -106,7 +116,7 @@ def score(
             return _with_columns(table, {name: pa.nulls(table.num_rows, _type(name)) for name in columns})
     results = _Results(table, columns, views, out)
     scorer = kernels.active.Scorer(
-        [view.column for view in views.measures],
+        [view.column for view in views.measures or views.criteria],
         views.base and views.base.column,
         [view.column for view in views.others],
         judge.constants(),
@@ -118,18 +128,24 @@ def score(
     return _with_columns(table, results.arrays(nulls, sum(off_table for _, off_table in counts)))
 
 
-def _asked(columns: Sequence[str], table: pa.Table, program: Program) -> tuple[str, ...]:
+def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> tuple[str, ...]:
+    if columns is None:
+        columns = program.results
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
-    known = [*_TYPES, *(f"{measure.column}_score" for measure in program.rule.measures)]
+    place = "stage" if isinstance(program.rule, Stages) else "score"
+    known = [place, "rate", "step", "reward", *(f"{measure.column}_score" for measure in program.measures)]
     taken = set(table.column_names)
     for i, name in enumerate(columns):
         if name not in known or name in columns[:i]:
             twice = " twice" if name in known else ""
-            raise DataError(f"columns names {name!r}{twice}; it may name each of {', '.join(known)} once.")
+            raise DataError(
+                f"columns names {name!r}{twice}; it may name each of {', '.join(known)} once"
+                f"{', as stages have no scores' * (name == 'score')}."
+            )
         if name in taken:
             raise DataError(f"The rows already have a column {name!r}; rename it, or leave it out of columns.")
     if "reward" in columns and program.reward is None:
-        raise DataError(f"Program {program.name!r} has no [reward]; ask for score, step and rate only.")
+        raise DataError(f"Program {program.name!r} has no [reward]; ask for {place}, step and rate only.")
     return columns
 
 

@@ -39,7 +39,8 @@ class Tiers:
     """
 
     def __init__(self, program: Program, means: Sequence[Fraction], variances: Sequence[Fraction]) -> None:
-        rule: StandardScore = program.rule
+        rule = program.rule
+        assert isinstance(rule, StandardScore)
         total = sum(measure.weight for measure in rule.measures)
         self.centre = rule.centre
         self.weights = [rule.scale * measure.weight / total for measure in rule.measures]

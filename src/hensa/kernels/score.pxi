@@ -12,6 +12,9 @@
 # A row whose s lies within E of a threshold is decided by `decide`, in integers; such rows repeat few
 # values, which are kept in a table so that each is decided once.
 #
+# A stage rule has no score: the tile's `count` is the highest stage that a criterion reaches, and all that follows is
+# the same.
+#
 # Splitting the work into loops that each do one thing is what makes it fast: GCC vectorises all of
 # them, at every instruction set, and the arrays between them never leave L1.
 
@@ -291,6 +294,83 @@ cdef void look_up_steps(const uint16_t* table, hensa_long_table count, int64_t n
         out[i] = table[count[i]]
 
 
+# ---------------------------------------------------------------- stages
+
+cdef enum:
+    MINIMUMS = 4                    # compared in one loop
+
+cdef struct Minimums:
+    # A value x reaches stage[i] if x - k >= at[i], where k is 0 unless that needs integers beyond float64;
+    # unused places have the stage 0.
+    int64_t criterion
+    Mean mean                       # k
+    double at[MINIMUMS]
+    double stage[MINIMUMS]
+
+
+cdef void reach(hensa_table x, int64_t n, const Minimums* minimums, hensa_doubles s) noexcept nogil:
+    """Raises s to the highest stage that x reaches."""
+    cdef int64_t i
+    cdef double at0 = minimums.at[0], at1 = minimums.at[1], at2 = minimums.at[2], at3 = minimums.at[3]
+    cdef double stage0 = minimums.stage[0], stage1 = minimums.stage[1]
+    cdef double stage2 = minimums.stage[2], stage3 = minimums.stage[3]
+    cdef double a, b
+    for i in range(n):
+        a = s[i]
+        b = stage0 if x[i] >= at0 else 0.0
+        a = b if b > a else a
+        b = stage1 if x[i] >= at1 else 0.0
+        a = b if b > a else a
+        b = stage2 if x[i] >= at2 else 0.0
+        a = b if b > a else a
+        b = stage3 if x[i] >= at3 else 0.0
+        s[i] = b if b > a else a
+
+
+cdef bint all_finite(hensa_table x, int64_t n) noexcept nogil:
+    cdef int64_t i, finite = 0
+    for i in range(n):
+        finite += <int64_t> (x[i] - x[i] == 0.0)
+    return finite == n
+
+
+cdef void to_counts(hensa_table s, int64_t n, hensa_longs count) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        count[i] = <int64_t> (hensa_bits(s[i] + MAGIC) - MAGIC_BITS)
+
+
+cdef void look_back(hensa_long_table previous, hensa_long_table count, int64_t n, int64_t n_stages,
+                    bint* wrong, bint* risen) noexcept nogil:
+    """Whether some previous is no stage, and whether some row is on a higher stage than before."""
+    cdef int64_t i
+    cdef uint64_t signs = 0, rises = 0
+    for i in range(n):
+        signs |= <uint64_t> previous[i] | <uint64_t> n_stages - <uint64_t> previous[i]
+        rises |= <uint64_t> previous[i] - <uint64_t> count[i]
+    wrong[0] = signs >> 63
+    risen[0] = rises >> 63
+
+
+cdef void find_bonuses(hensa_long_table previous, hensa_long_table count, int64_t n, hensa_long_table bonus,
+                       hensa_longs out) noexcept nogil:
+    """The bonuses of the stages after `previous` up to `count`; `bonus` are those up to each stage, and ascend."""
+    cdef int64_t i, points
+    for i in range(n):
+        points = bonus[count[i]] - bonus[previous[i]]
+        out[i] = points if points > 0 else 0
+
+
+cdef bint add_bonuses(hensa_long_table bonus, int64_t n, int64_t cap, hensa_longs reward) noexcept nogil:
+    """False when a sum is beyond int64; bonuses are not negative."""
+    cdef int64_t i, total, over = 0
+    for i in range(n):
+        total = <int64_t> (<uint64_t> reward[i] + <uint64_t> bonus[i])
+        over |= <int64_t> (total < reward[i])
+        reward[i] = total if total < cap else cap
+    return over == 0
+
+
 # ---------------------------------------------------------------- rewards
 
 cdef void to_longs(const value_t* x, int64_t n, int64_t* out) noexcept nogil:
@@ -462,14 +542,18 @@ cdef struct Tile:
     double m[TILE]
     int64_t count[TILE]
     int64_t base[TILE]
+    int64_t bonus[TILE]
     uint64_t words[TILE_WORDS]
     uint8_t valid[TILE]
+    uint64_t known_words[TILE_WORDS]
+    uint8_t known[TILE]             # whether the stage before is
 
 
 cdef struct Output:
     double* score                   # NULL: not asked for
     double* rate
     uint16_t* step
+    uint16_t* stage
     int64_t* reward
     uint8_t* validity
     uint8_t* step_validity
@@ -484,21 +568,23 @@ cdef void emit(void* to, const void* values, int64_t n_bytes, bint stream) noexc
 
 
 cdef class Scorer:
-    """Scores rows against a population; made by hensa.scoring, which computes the constants.
+    """Scores rows against a population, or puts them on stages; made by hensa.scoring, which computes the constants.
 
     Parameters
     ----------
     measures : list of Column
+        Or the criteria of the stages.
     base : Column or None
         The column that rewards are paid on.
     others : list of Column
         Further columns whose nulls leave a row out.
     constants : dict
-        The numbers and arrays of the comment at the top of this file and of `Table`.
+        The numbers and arrays of the comment at the top of this file and of `Table`; for stages, "stages" has the
+        arrays of `Minimums`, "previous" is a Column or None, and "bonus" the bonuses up to each stage.
     decide : callable
         ``decide(row) -> (count, score)`` for a row that float64 cannot decide.
     pay : callable
-        ``pay(row, count) -> reward`` for a row whose base or reward is beyond the fast loops.
+        ``pay(row, count) -> reward``, bonuses included, for a row whose base or reward is beyond the fast loops.
     """
     cdef list columns               # keeps the views alive
     cdef dict constants             # keeps the tables alive
@@ -521,13 +607,12 @@ cdef class Scorer:
     cdef const int32_t[::1] codes           # None: one population for all rows
     cdef const double[:, :, ::1] cohorts    # of each cohort and measure: k, f, c, single c
     cdef const uint64_t[:, :, ::1] cohort_k # for integers that are not near: k in 128 bits
+    cdef Py_ssize_t n_minimums
+    cdef Minimums* minimums                 # NULL: rows have scores
+    cdef View* previous                     # NULL: no bonuses
+    cdef const int64_t[::1] bonus
 
     def __cinit__(self, list measures, Column base, list others, dict constants, decide, pay):
-        cdef Py_ssize_t i
-        cdef const double[::1] doubles
-        cdef const uint16_t[::1] shorts
-        cdef const int64_t[::1] longs
-        cdef const uint64_t[:, ::1] k
         self.columns = measures + ([base] if base is not None else []) + others
         self.constants = constants
         self.decide = decide
@@ -536,6 +621,17 @@ cdef class Scorer:
         self.n_views = len(self.columns)
         self.views = views_of(self.columns)
         self.base = self.views[self.n_measures] if base is not None else NULL
+        self.take_table(constants)
+        if constants["stages"] is not None:
+            self.take_stages(constants)
+        else:
+            self.take_population(constants)
+
+    cdef int take_population(self, dict constants) except -1:
+        cdef Py_ssize_t i
+        cdef const double[::1] doubles
+        cdef const int64_t[::1] longs
+        cdef const uint64_t[:, ::1] k
         self.centre = constants["centre"]
         self.c = constants["c"]
         self.single_c = constants["single_c"]
@@ -560,9 +656,6 @@ cdef class Scorer:
             self.means[i].f = constants["f"][i]
         for i in range(self.n_measures):
             self.means[i].near = constants["near"][i]
-        doubles = constants["thresholds"]
-        self.table.n_thresholds = doubles.shape[0]
-        self.table.thresholds = &doubles[0]
         doubles = constants["cut"]
         self.table.cut = &doubles[0]
         longs = constants["below"]
@@ -572,12 +665,45 @@ cdef class Scorer:
         self.table.last_bucket = doubles.shape[0] - 1
         self.table.margin = constants["margin"]
         self.table.bound = constants["bound"]
+        return 0
+
+    cdef int take_stages(self, dict constants) except -1:
+        cdef Py_ssize_t i, j
+        cdef Column previous = constants["previous"]
+        cdef const int64_t[::1] criterion = constants["stages"]["criterion"]
+        cdef const uint64_t[:, ::1] k = constants["stages"]["k"]
+        cdef const double[:, ::1] at = constants["stages"]["at"], stage = constants["stages"]["stage"]
+        self.n_words = 1
+        self.minimums = <Minimums*> calloc(criterion.shape[0], sizeof(Minimums))
+        if self.minimums == NULL:
+            raise MemoryError
+        self.n_minimums = criterion.shape[0]
+        for i in range(self.n_minimums):
+            self.minimums[i].criterion = criterion[i]
+            self.minimums[i].mean.k.low = k[i, 0]
+            self.minimums[i].mean.k.high = k[i, 1]
+            self.minimums[i].mean.near = constants["stages"]["near"][i]
+            for j in range(MINIMUMS):
+                self.minimums[i].at[j] = at[i, j]
+                self.minimums[i].stage[j] = stage[i, j]
+        if previous is not None:
+            self.previous = &previous.view
+            self.bonus = constants["bonus"]
+        return 0
+
+    cdef int take_table(self, dict constants) except -1:
+        cdef const double[::1] doubles
+        cdef const uint16_t[::1] shorts
+        cdef const int64_t[::1] longs
+        doubles = constants["thresholds"]
+        self.table.n_thresholds = doubles.shape[0]
+        self.table.thresholds = &doubles[0]
         doubles = constants["rate"]
         self.table.rate = &doubles[0]
         shorts = constants["step"]
         self.table.step = &shorts[0]
         self.table.step_below = constants["step_below"]
-        if base is not None:
+        if self.base != NULL:
             doubles = constants["numerator"]
             self.table.numerator = &doubles[0]
             longs = constants["numerator_long"]
@@ -591,8 +717,10 @@ cdef class Scorer:
             self.table.cap_long = constants["cap_long"]
             self.table.base_bits = constants["base_bits"]
             self.table.longs_suffice = constants["longs_suffice"]
+        return 0
 
     def __dealloc__(self):
+        free(self.minimums)
         free(self.views)
         free(self.means)
 
@@ -604,9 +732,9 @@ cdef class Scorer:
         start, stop : int
             The rows; `start` is a multiple of 512.
         outputs : dict
-            Addresses of buffers for all rows: "score", "rate", "step", "reward", "validity",
-            "step_validity" (0: not asked for), and "singles", a list with one address per measure; "stream"
-            says whether to write past the caches.
+            Addresses of buffers for all rows: "score", "rate", "step", "stage", "reward", "validity",
+            "step_validity" (0: not asked for), and "singles", a list with one address per measure of a score;
+            "stream" says whether to write past the caches.
 
         Returns
         -------
@@ -624,6 +752,7 @@ cdef class Scorer:
         out.score = <double*> <size_t> outputs["score"]
         out.rate = <double*> <size_t> outputs["rate"]
         out.step = <uint16_t*> <size_t> outputs["step"]
+        out.stage = <uint16_t*> <size_t> outputs["stage"]
         out.reward = <int64_t*> <size_t> outputs["reward"]
         out.validity = <uint8_t*> <size_t> outputs["validity"]
         out.step_validity = <uint8_t*> <size_t> outputs["step_validity"]
@@ -631,11 +760,11 @@ cdef class Scorer:
         try:
             if tile == NULL or singles == NULL or key == NULL:
                 raise MemoryError
-            for i in range(self.n_measures):
+            for i in range(len(outputs["singles"])):
                 singles[i] = <double*> <size_t> outputs["singles"][i]
             new_decided(&decided, 64, self.n_words)
             for i in range(TILE):
-                tile.e0[i] = self.e0[0] if self.codes is None else 0.0
+                tile.e0[i] = self.e0[0] if self.minimums == NULL and self.codes is None else 0.0
             with nogil:
                 while row < stop:
                     n = TILE if stop - row > TILE else stop - row
@@ -651,19 +780,13 @@ cdef class Scorer:
             free(key)
             free(tile)
 
-    cdef int64_t tile(self, int64_t row, int64_t n, Tile* tile, const Output* out, double** singles,
-                      Decided* decided, uint64_t* key, int64_t* off_table) except -1 nogil:
-        cdef int64_t i, valid = rows_that_count(self.views, self.n_views, row, n, tile.words)
+    cdef int score_rows(self, int64_t row, int64_t n, Tile* tile, bint masked, const Output* out, double** singles,
+                        Decided* decided, uint64_t* key) except -1 nogil:
+        """Counts the thresholds that the score of each row reaches."""
+        cdef int64_t i
         cdef Py_ssize_t j
         cdef const void* x
-        cdef const int64_t* base
         cdef double* s = tile.s
-        cdef double* rate = tile.other
-        cdef int64_t* reward = tile.bucket
-        cdef bint masked = valid < n
-
-        if masked:
-            bytes_of(tile.words, n, tile.valid)
         for j in range(self.n_measures):
             x = window(self.views[j], row, n, tile.window)
             if self.codes is not None:
@@ -686,6 +809,24 @@ cdef class Scorer:
                 tile.e0[i] = self.e0[self.codes[row + i]]
         if near_cuts(s, tile.m, tile.other, tile.e0, n, self.table.bound, self.table.margin):
             self.settle(row, n, s, tile, masked, decided, key)
+        return 0
+
+    cdef int64_t tile(self, int64_t row, int64_t n, Tile* tile, const Output* out, double** singles,
+                      Decided* decided, uint64_t* key, int64_t* off_table) except -1 nogil:
+        cdef int64_t i, valid = rows_that_count(self.views, self.n_views, row, n, tile.words)
+        cdef const void* x
+        cdef const int64_t* base
+        cdef double* s = tile.s
+        cdef double* rate = tile.other
+        cdef int64_t* reward = tile.bucket
+        cdef bint masked = valid < n, bonuses
+
+        if masked:
+            bytes_of(tile.words, n, tile.valid)
+        if self.minimums != NULL:
+            self.reach_stages(row, n, tile, masked)
+        else:
+            self.score_rows(row, n, tile, masked, out, singles, decided, key)
         if out.rate != NULL:
             look_up(self.table.rate, tile.count, n, rate)
             if masked:
@@ -696,11 +837,20 @@ cdef class Scorer:
             if masked:
                 zero_nulls[uint16_t](tile.step, tile.valid, n, tile.step)
             emit(out.step + row, tile.step, 2 * n, out.stream)
+        if out.stage != NULL:
+            for i in range(n):
+                tile.step[i] = <uint16_t> tile.count[i]
+            if masked:
+                zero_nulls[uint16_t](tile.step, tile.valid, n, tile.step)
+            emit(out.stage + row, tile.step, 2 * n, out.stream)
         if out.reward != NULL:
+            bonuses = self.previous != NULL and self.bonuses_of(row, n, tile, masked)
             x = window(self.base, row, n, tile.window)
             base = as_longs(self.base.kind, x, n, tile.base)
             if base == NULL or not rewards_fast(base, tile.count, n, &self.table, reward):
                 self.reward_rows(row, n, base, tile, masked, reward)
+            if bonuses and not add_bonuses(tile.bonus, n, self.table.cap_long, reward):
+                self.pay_rows(row, n, tile, masked, reward)
             if masked:
                 zero_nulls[int64_t](reward, tile.valid, n, reward)
             emit(out.reward + row, reward, 8 * n, out.stream)
@@ -805,4 +955,79 @@ cdef class Scorer:
                     not reward_long(base[i], self.table.numerator_long[count], &self.table, out + i):
                 with gil:
                     out[i] = self.pay(row + i, count)
+                tile.bonus[i] = 0
         return 0
+
+    cdef int pay_rows(self, int64_t row, int64_t n, const Tile* tile, bint masked, int64_t* out) except -1 nogil:
+        """The rewards of all rows that count, or the error of the first that has none."""
+        cdef int64_t i
+        for i in range(n):
+            if not masked or tile.valid[i]:
+                with gil:
+                    out[i] = self.pay(row + i, tile.count[i])
+        return 0
+
+    cdef int reach_stages(self, int64_t row, int64_t n, Tile* tile, bint masked) except -1 nogil:
+        """Counts the stages up to the one that each row reaches."""
+        cdef Py_ssize_t i
+        cdef int64_t criterion = -1
+        cdef int kind = 0
+        cdef bint plain = False, was_plain = False
+        cdef const Minimums* minimums
+        cdef const void* x = NULL
+        cdef const double* values = NULL
+        memset(tile.s, 0, n * sizeof(double))
+        for i in range(self.n_minimums):
+            minimums = self.minimums + i
+            plain = minimums.mean.k.low == 0 and minimums.mean.k.high == 0
+            if minimums.criterion != criterion:
+                criterion = minimums.criterion
+                kind = self.views[criterion].kind
+                x = window(self.views[criterion], row, n, tile.window)
+                was_plain = False
+            if not plain or not was_plain:
+                if plain and kind != INT64 and kind != UINT64 and kind != DECIMAL128:
+                    values = as_doubles(kind, x, n, tile.other)
+                else:
+                    values = differences(kind, x, n, &minimums.mean, tile.other)
+                if (kind == FLOAT32 or kind == FLOAT64) and not all_finite(values, n):
+                    self.refuse_floats(row, n, values, tile, masked)
+            was_plain = plain
+            reach(values, n, minimums, tile.s)
+        to_counts(tile.s, n, tile.count)
+        return 0
+
+    cdef int refuse_floats(self, int64_t row, int64_t n, const double* x, const Tile* tile,
+                           bint masked) except -1 nogil:
+        """Asks about the rows that are not finite, which is an error."""
+        cdef int64_t i
+        for i in range(n):
+            if x[i] - x[i] != 0.0 and (not masked or tile.valid[i]):
+                with gil:
+                    self.decide(row + i)
+        return 0
+
+    cdef bint bonuses_of(self, int64_t row, int64_t n, Tile* tile, bint masked) except -1 nogil:
+        """The bonuses of each row; False when there are none."""
+        cdef int64_t i
+        cdef bint wrong = False, risen = False
+        cdef const void* x = window(self.previous, row, n, tile.window)
+        # a uint64 beyond int64 is negative here, and no stage either way
+        cdef const int64_t* previous = <const int64_t*> x if self.previous.kind == UINT64 else \
+            as_longs(self.previous.kind, x, n, tile.base)
+        memset(tile.known_words, 0xFF, sizeof(tile.known_words))
+        if rows_that_count(&self.previous, 1, row, n, tile.known_words) < n or masked:
+            if masked:
+                for i in range(TILE_WORDS):
+                    tile.known_words[i] &= tile.words[i]
+            bytes_of(tile.known_words, n, tile.known)
+            zero_nulls[int64_t](previous, tile.known, n, tile.base)
+        elif previous != tile.base:
+            memcpy(tile.base, previous, n * sizeof(int64_t))    # they index a table: nobody else may change them
+        look_back(tile.base, tile.count, n, self.table.n_thresholds, &wrong, &risen)
+        if wrong:
+            self.pay_rows(row, n, tile, masked, tile.bonus)      # raises
+            risen = False
+        if risen:
+            find_bonuses(tile.base, tile.count, n, &self.bonus[0], tile.bonus)
+        return risen

@@ -440,7 +440,7 @@ WEIGHED = [
 
 NUMBER = 'a number of at most 50 digits: an integer, a decimal, or a string such as "1/3".'
 OUTSIDE = '0 to 100, or any rate with outside = "allow".'
-KINDS = '"standard-score" or "stage"'
+KINDS = '"standard-score", "stage" or "per-event"'
 KEYS = "kind, measures, scale, centre, ddof, constant"
 
 

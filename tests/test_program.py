@@ -51,7 +51,7 @@ ASCENDING = "thresholds that ascend without repeats (compared as float64)"
 MEASURES = 'measures = [{ column = "orders", weight = 1 }, { column = "cds", weight = 1, negative = "error" }]'
 STEPS = "steps = [[0, 0.1], [50, 10.0], [100, 45.0]]"
 LONG = "9" * 5000
-KINDS = '"standard-score" or "stage"'
+KINDS = '"standard-score", "stage" or "per-event"'
 KEYS = (
     "effective_from, effective_until, rule.kind, rule.measures, rule.scale, rule.centre, rule.ddof, rule.constant, "
     "rates.unit, rates.below, rates.outside, rates.steps, reward.base, reward.rounding, reward.cap, reward.negative"

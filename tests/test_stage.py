@@ -446,7 +446,7 @@ REFUSED = {
     "previous: found 'before'; allowed: nothing without bonuses": ('bonuses = [[2, 100, "public"]]', ""),
     "bonuses: found an array of 1; allowed: none without [reward]": ('[reward]\nbase = "b"', ""),
     "scale: found an unknown key; allowed: only criteria, previous, bonuses": ("previous", "scale = 1\nprevious"),
-    'kind: found \'step\'; allowed: "standard-score" or "stage"': ('"stage"', '"step"'),
+    'kind: found \'step\'; allowed: "standard-score", "stage" or "per-event"': ('"stage"', '"step"'),
     "rates.below: found 'first'; allowed: \"zero\" with a stage rule": ('"zero"', '"first"'),
     "rates.steps[0]: found the threshold 0; allowed: the stages 1, 2 and so on, up to 256": ("[1, 10]", "[0, 10]"),
     "rates.steps[1]: found the threshold 2.5; allowed: the stages 1, 2 and so on, up to 256": ("[2, 20]", "[2.5, 20]"),

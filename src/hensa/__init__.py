@@ -8,7 +8,21 @@ from hensa.errors import DataError, HensaError, ProgramError
 from hensa.events import Board, Compensation, Event, Prize, compensate, rank
 from hensa.moments import Moments
 from hensa.population import Population, population
-from hensa.program import Bonus, Criterion, Measure, Minimum, Program, RateTable, Reward, Stages, StandardScore, Step
+from hensa.program import (
+    Bonus,
+    Campaign,
+    Criterion,
+    Measure,
+    Minimum,
+    PaidEvent,
+    PerEvent,
+    Program,
+    RateTable,
+    Reward,
+    Stages,
+    StandardScore,
+    Step,
+)
 from hensa.restate import Restatement, restate
 from hensa.sample import sample
 from hensa.scoring import score
@@ -21,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Board",
     "Bonus",
+    "Campaign",
     "Compensation",
     "Criterion",
     "DataError",
@@ -29,6 +44,8 @@ __all__ = [
     "Measure",
     "Minimum",
     "Moments",
+    "PaidEvent",
+    "PerEvent",
     "Population",
     "Prize",
     "Program",

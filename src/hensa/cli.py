@@ -26,7 +26,7 @@ from hensa import kernels
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
 from hensa.files import ROW_GROUP, format_of, naming, read, replacing, write
-from hensa.program import Program, RateTable, Rule, Stages, StandardScore, Step, days_of
+from hensa.program import PerEvent, Program, RateTable, Rule, Stages, StandardScore, Step, days_of
 from hensa.sample import sample as make_sample
 from hensa.terminal import (
     Commands,
@@ -169,8 +169,10 @@ def score(
     say(f"{paid.num_rows:,} rows, {nulls:,} of them null{cohorts(used)}")
     tables = [moments_table(used)] if rules.measures else []
     if "rate" in wanted:
-        tables.append(bands_table(rules.rates, paid["rate"]))
-    if "reward" in wanted and rules.reward is not None:
+        tables.append(bands_table(rules.rate_table, paid["rate"]))
+    if isinstance(rules.rule, PerEvent):
+        tables.append(totals_table({name: paid[name] for name in wanted}))
+    elif "reward" in wanted and rules.reward is not None:
         base = paid[rules.reward.base].filter(pc.is_valid(paid["reward"]))
         tables.append(totals_table({rules.reward.base: base, "reward": paid["reward"]}))
     for table in tables:
@@ -332,9 +334,11 @@ def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
     program = Program.load(file)
     match program.rule:
         case StandardScore():
-            what = f"{len(program.measures)} measures and {len(program.rates.steps)} steps"
+            what = f"{len(program.measures)} measures and {len(program.rate_table.steps)} steps"
         case Stages():
-            what = f"{len(program.rule.criteria)} criteria and {len(program.rates.steps)} stages"
+            what = f"{len(program.rule.criteria)} criteria and {len(program.rate_table.steps)} stages"
+        case PerEvent():
+            what = f"{len(program.rule.events)} events and {len(program.rule.campaigns)} campaigns"
     print(f"{file}: {program.name} is valid, with {what}")
 
 
@@ -348,20 +352,22 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
         "effective_from": program.effective_from,
         "effective_until": program.effective_until,
         **rule_parts(program.rule),
-        "rates.unit": rates.unit,
-        "rates.below": rates.below,
-        "rates.outside": rates.outside,
-        "rates.steps": f"{len(rates.steps):,}, as follows",
     }
+    if rates is not None:
+        parts |= {f"rates.{key}": getattr(rates, key) for key in ("unit", "below", "outside")}
+        parts["rates.steps"] = f"{len(rates.steps):,}, as follows"
     if reward is not None:
         parts |= {f"reward.{key}": getattr(reward, key) for key in ("base", "rounding", "cap", "negative")}
     print(program.name)
     for key, value in parts.items():
         print(f"{key:<16} {'none' if value is None else value}{mark(program.standing.get(key))}")
-    if isinstance(program.rule, Stages):
-        show_stages(program.rule, rates)
-    else:
-        show_steps(rates)
+    match program.rule:
+        case StandardScore():
+            show_steps(program.rate_table)
+        case Stages():
+            show_stages(program.rule, program.rate_table)
+        case PerEvent():
+            show_events(program.rule)
 
 
 def rule_parts(rule: Rule) -> dict[str, object]:
@@ -385,6 +391,24 @@ def rule_parts(rule: Rule) -> dict[str, object]:
                 "rule.previous": rule.previous,
                 "rule.bonuses": f"{len(rule.bonuses)}, as follows" if rule.bonuses else None,
             }
+        case PerEvent():
+            return {
+                "rule.kind": "per-event",
+                "rule.events": f"{len(rule.events)}, as follows",
+                "rule.campaigns": f"{len(rule.campaigns)}, as follows" if rule.campaigns else None,
+            }
+
+
+def show_events(rule: PerEvent) -> None:
+    width = max(16, *(len(event.column) for event in rule.events))
+    print(f"\n{'event':<{width}} points to the referrer and to the friend")
+    for event in rule.events:
+        negative = ", negative: allow" * (event.negative == "allow")
+        print(f"{event.column:<{width}} {event.referrer:,} and {event.friend:,}{negative}{mark(event.standing)}")
+    for campaign in rule.campaigns:
+        when = f"from {campaign.effective_from} to {campaign.effective_until}"
+        amounts = f"{campaign.referrer:,} and {campaign.friend:,}"
+        print(f"{campaign.column:<{width}} {amounts} {when}{mark(campaign.standing)}")
 
 
 def show_stages(rule: Stages, rates: RateTable) -> None:

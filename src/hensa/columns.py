@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hensa import kernels
 from hensa.errors import DataError
-from hensa.program import Program, Stages
+from hensa.program import PerEvent, Program, Stages
 
 __all__ = [
     "KINDS",
@@ -212,7 +212,7 @@ class Views(NamedTuple):
     base: View | None
     """The base of the reward, if it is to be paid."""
     others: list[View]
-    """Further columns, whose nulls leave a row out."""
+    """Further columns, whose nulls leave a row out; the counts of a per-event rule."""
     criteria: list[View]
     """Of a stage rule."""
     previous: View | None
@@ -235,6 +235,8 @@ def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
         if paid and rule.previous is not None:
             previous = _view(table, rule.previous, "the stage before", KINDS[:8])
     base, others = None, []
+    if isinstance(rule, PerEvent):
+        others = [_view(table, event.column, "a count", KINDS[:8], event.negative) for event in rule.events]
     if program.reward is not None:
         name, role, negative = program.reward.base, "the base of the reward", program.reward.negative
         if paid:

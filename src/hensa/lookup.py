@@ -60,20 +60,20 @@ def lookup(program: Program, unit: Fraction | None) -> Lookup:
 @lru_cache(maxsize=32)
 def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
     program = same.program
-    first = program.rates.shares[0] if program.rates.below == "first" else Fraction(0)
-    shares = [first, *program.rates.shares]
+    first = program.rate_table.shares[0] if program.rate_table.below == "first" else Fraction(0)
+    shares = [first, *program.rate_table.shares]
     rule = program.rule
     weights = []
     constants: dict[str, Any] = {
-        "thresholds": np.array([float(threshold) for threshold in program.rates.thresholds]),
+        "thresholds": np.array(program.rate_table.rounded_thresholds),
         "rate": np.array([float(share) for share in shares]),
         "step": np.array([0, *range(len(shares) - 1)], dtype=np.uint16),
-        "step_below": program.rates.below == "first",
+        "step_below": program.rate_table.below == "first",
     }
     if isinstance(rule, StandardScore):
         total = sum(measure.weight for measure in rule.measures)
         weights = [rule.scale * measure.weight / total for measure in rule.measures]
-        centre_count = bisect_right(program.rates.thresholds, rule.centre)
+        centre_count = bisect_right(program.rate_table.thresholds, rule.centre)
         constants |= {
             "stages": None,
             "centre": float(rule.centre),

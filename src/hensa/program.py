@@ -1,8 +1,8 @@
 """Programs: the rules of a payout as frozen, validated data, read from TOML.
 
-A program says by which rule rows are placed (by the standard scores of measures, or by stages that columns reach),
-which rate each place earns and how the rate becomes whole points. Everything is checked when it is built, from TOML and
-from Python alike, so that nothing downstream checks it again.
+A program says by which rule rows are paid: by rates for the standard scores of measures or for stages that columns
+reach, with the base that they are a share of, or by fixed amounts for counted events. Everything is checked when it is
+built, from TOML and from Python alike, so that nothing downstream checks it again.
 """
 
 import datetime
@@ -29,9 +29,12 @@ from hensa.errors import DataError, ProgramError
 
 __all__ = [
     "Bonus",
+    "Campaign",
     "Criterion",
     "Measure",
     "Minimum",
+    "PaidEvent",
+    "PerEvent",
     "Program",
     "RateTable",
     "Reward",
@@ -510,6 +513,162 @@ def _refuse_stages(key: str, stages: list[int]) -> None:
             _refuse(f"{key}[{index}].stage", _shown(stage), allowed)
 
 
+class PaidEvent(_Checked, frozen=True):
+    """A counted event and what each pays.
+
+    Parameters
+    ----------
+    column : str
+        Name of the column of counts.
+    referrer, friend : int
+        Points for each, to the referrer and to the friend; 0 or more.
+    negative : {"allow", "error"}
+        Whether a count below 0 takes points away, as a correction may, or raises DataError.
+    standing : {"stated", "public", "reconstructed"}, optional
+        Where the amounts come from.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> PaidEvent("registrations", 100, 100)
+    PaidEvent(column='registrations', referrer=100, friend=100, negative='error', standing=None)
+    """
+
+    column: str
+    referrer: int
+    friend: int = 0
+    negative: Literal["allow", "error"] = "error"
+    standing: Standing | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_amounts(self.referrer, self.friend)
+
+
+class Campaign(_Checked, frozen=True, kw_only=True):
+    """Whole months in which an event pays other amounts.
+
+    Parameters
+    ----------
+    column : str
+        Of the event.
+    effective_from, effective_until : datetime.date
+        The first day of the first month and the last day of the last: counts are of months. What a campaign within
+        a month pays for is an event of its own, counted in another column.
+    referrer, friend : int
+        Points for each event, instead of those of the event; 0 or more.
+    standing : {"stated", "public", "reconstructed"}, optional
+        Where the amounts come from.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> first, last = datetime.date(2018, 12, 1), datetime.date(2019, 1, 31)
+    >>> Campaign(column="registrations", effective_from=first, effective_until=last, referrer=700).friend
+    0
+    """
+
+    column: str
+    effective_from: datetime.date
+    effective_until: datetime.date
+    referrer: int
+    friend: int = 0
+    standing: Standing | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        first, last = self.effective_from, self.effective_until
+        if first.day > 1:
+            _refuse("effective_from", first, "the first day of a month")
+        if last != days_of(f"{last:%Y-%m}")[1] or last < first:
+            _refuse("effective_until", last, f"the last day of a month from {first} (effective_from) on")
+        _refuse_amounts(self.referrer, self.friend)
+
+
+def _refuse_amounts(referrer: int, friend: int) -> None:
+    for key, amount in (("referrer", referrer), ("friend", friend)):
+        if not 0 <= amount <= _MOST_POINTS:
+            _refuse(key, _shown(amount), f"a whole number from 0 to {_MOST_POINTS}")
+
+
+class PerEvent(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="per-event"):
+    """The rule that pays fixed amounts for counted events.
+
+    reward = Σ countᵢ · amountᵢ, and the friends' reward likewise by the amounts for friends.
+
+    Parameters
+    ----------
+    events : tuple of PaidEvent
+        Each column once.
+    campaigns : tuple of Campaign
+        Months with other amounts; those of one column do not overlap.
+
+    Raises
+    ------
+    ProgramError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> PerEvent(events=[PaidEvent("registrations", 100)]).amounts("2018-12")
+    (('registrations', 100, 0),)
+    """
+
+    events: tuple[PaidEvent, ...]
+    campaigns: tuple[Campaign, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.events:
+            _refuse("events", "an empty array", "at least one event, { column, referrer, friend }")
+        for index, event in enumerate(self.events):
+            if any(event.column == other.column for other in self.events[:index]):
+                _refuse(f"events[{index}].column", f"{_shown(event.column)} again", "each column once")
+        columns = [event.column for event in self.events]
+        for index, campaign in enumerate(self.campaigns):
+            if campaign.column not in columns:
+                _refuse(
+                    f"campaigns[{index}].column", _shown(campaign.column), f"the columns of events: {_listed(columns)}"
+                )
+            for other in self.campaigns[:index]:
+                if (
+                    campaign.column == other.column
+                    and campaign.effective_from <= other.effective_until
+                    and other.effective_from <= campaign.effective_until
+                ):
+                    found = f"{campaign.effective_from} within another campaign for {_shown(campaign.column)}"
+                    _refuse(f"campaigns[{index}].effective_from", found, "campaigns of one column that do not overlap")
+
+    def amounts(self, month: str | None) -> tuple[tuple[str, int, int], ...]:
+        """Column, points for the referrer and points for the friend of each event in a month.
+
+        Raises
+        ------
+        DataError
+            If there are campaigns and no month.
+        """
+        if self.campaigns and month is None:
+            raise DataError("The program has campaigns, and no month is named; name the month that is paid.")
+        found = {event.column: (event.referrer, event.friend) for event in self.events}
+        for campaign in self.campaigns if month else ():
+            if campaign.effective_from <= days_of(str(month))[0] <= campaign.effective_until:
+                found[campaign.column] = campaign.referrer, campaign.friend
+        return tuple((column, *amounts) for column, amounts in found.items())
+
+    @property
+    def pays_friends(self) -> bool:
+        """Whether any amount for friends is more than 0."""
+        return any(event.friend for event in self.events) or any(campaign.friend for campaign in self.campaigns)
+
+
 class Step(_Checked, frozen=True, array_like=True):
     """One step of a rate table; in TOML ``[threshold, rate]`` or ``[threshold, rate, standing]``.
 
@@ -641,7 +800,7 @@ class Reward(_Checked, frozen=True, kw_only=True):
             _refuse("cap", _shown(self.cap), f"a whole number from 0 to {_MOST_POINTS}")
 
 
-Rule: TypeAlias = StandardScore | Stages
+Rule: TypeAlias = StandardScore | Stages | PerEvent
 
 
 class Program(_Checked, frozen=True, kw_only=True, dict=True):
@@ -655,13 +814,13 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         What it is, in words.
     effective_from, effective_until : datetime.date, optional
         First and last day on which the program holds; without one it has no such end.
-    rule : StandardScore or Stages
-        How rows are placed.
-    rates : RateTable
+    rule : StandardScore, Stages or PerEvent
+        By what rows are paid.
+    rates : RateTable, optional
         Which rate a score reaches; of a stage rule, its threshold 1 is the first stage, and so on, and `below` is
-        "zero".
+        "zero". A per-event rule has none.
     reward : Reward, optional
-        How the rate becomes points; without it only score, step and rate can be asked for.
+        How the rate becomes points; without it only score, step and rate can be asked for. A per-event rule has none.
     standing : dict of str to {"stated", "public", "reconstructed"}
         Where the facts of the rules come from, by dotted key: ``{"rule.ddof": "reconstructed"}``.
 
@@ -689,7 +848,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
     effective_from: datetime.date | None = None
     effective_until: datetime.date | None = None
     rule: Rule
-    rates: RateTable
+    rates: RateTable | None = None
     reward: Reward | None = None
     standing: dict[str, Standing] = {}
 
@@ -698,6 +857,12 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         first, last = self.effective_from, self.effective_until
         if first and last and last < first:
             _refuse("effective_until", last, f"a date from {first} (effective_from) on")
+        if isinstance(self.rule, PerEvent):
+            for key in ("rates", "reward"):
+                if getattr(self, key) is not None:
+                    _refuse(key, "a table", "none with a per-event rule, whose events have amounts")
+        elif self.rates is None:
+            _refuse("rates", "nothing", "a table, and it is required")
         if isinstance(self.rule, Stages):
             self._check_stages(self.rule)
         known = ["effective_from", "effective_until", "rule.kind"]
@@ -711,13 +876,14 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
 
     def _check_stages(self, rule: Stages) -> None:
         """Whether rule and rates speak of the same stages."""
-        n = len(self.rates.steps)
-        for index, step in enumerate(self.rates.steps):
+        rates = self.rate_table
+        n = len(rates.steps)
+        for index, step in enumerate(rates.steps):
             if step.threshold != index + 1 or n > _MOST_STAGES:
                 found = f"{n} steps" if n > _MOST_STAGES else f"the threshold {step.threshold}"
                 _refuse(f"rates.steps[{index}]", found, f"the stages 1, 2 and so on, up to {_MOST_STAGES}")
-        if self.rates.below != "zero":
-            _refuse("rates.below", _shown(self.rates.below), '"zero" with a stage rule')
+        if rates.below != "zero":
+            _refuse("rates.below", _shown(rates.below), '"zero" with a stage rule')
         stages = {f"criteria[{i}].minimums": [m.stage for m in c.minimums] for i, c in enumerate(rule.criteria)}
         reached = {stage for found in stages.values() for stage in found}
         stages["bonuses"] = [bonus.stage for bonus in rule.bonuses]
@@ -731,6 +897,19 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         if rule.bonuses and self.reward is None:
             _refuse("rule.bonuses", f"an array of {len(rule.bonuses)}", "none without [reward]")
 
+    @property
+    def rate_table(self) -> RateTable:
+        """The rates, for what needs them.
+
+        Raises
+        ------
+        ProgramError
+            If the program has none, as its rule is per-event.
+        """
+        if self.rates is None:
+            raise ProgramError(f"Program {self.name!r} has no rates, as it pays fixed amounts per event.")
+        return self.rates
+
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
         """The measures of a standard score; a rule of another kind has none."""
@@ -738,11 +917,13 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns the program reads, each once: of its measures or criteria in order, the base of its reward, the
-        stage before."""
+        """The columns the program reads, each once: its measures, criteria or events in order, the base of its reward,
+        the stage before."""
         match self.rule:
             case Stages():
                 read = [criterion.column for criterion in self.rule.criteria]
+            case PerEvent():
+                read = [event.column for event in self.rule.events]
             case _:
                 read = [measure.column for measure in self.measures]
         if self.reward is not None:
@@ -795,7 +976,10 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def results(self) -> tuple[str, ...]:
-        """The columns of a run that is asked for no others: score or stage, rate, and reward if there is one."""
+        """The columns of a run that is asked for no others: score or stage, rate, and reward if there is one; for
+        events, reward, and friend_reward if friends are paid."""
+        if isinstance(self.rule, PerEvent):
+            return ("reward", "friend_reward") if self.rule.pays_friends else ("reward",)
         place = "stage" if isinstance(self.rule, Stages) else "score"
         return (place, "rate") if self.reward is None else (place, "rate", "reward")
 

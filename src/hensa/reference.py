@@ -17,7 +17,17 @@ from math import ceil, floor, inf, isfinite, isqrt, lcm, nan, nextafter, sqrt
 from typing import Any, Protocol
 
 from hensa.errors import DataError
-from hensa.program import Program, Reward, Rule, Stages, StandardScore
+from hensa.program import (
+    Criterion,
+    Measure,
+    PaidEvent,
+    PerEvent,
+    Program,
+    Reward,
+    Rule,
+    Stages,
+    StandardScore,
+)
 
 __all__ = ["Moments", "Population", "exact_steps", "population", "score"]
 
@@ -263,7 +273,11 @@ class _Input:
         self.length = len(next(iter(self.table.values()), ()))
         self.by = () if by is None else (by,) if isinstance(by, str) else tuple(by)
         rule = program.rule
-        deciding = rule.criteria if isinstance(rule, Stages) else program.measures
+        deciding: Sequence[Measure | Criterion | PaidEvent] = program.measures
+        if isinstance(rule, Stages):
+            deciding = rule.criteria
+        elif isinstance(rule, PerEvent):
+            deciding = rule.events
         for name in (*(column.column for column in deciding), *self.by):
             self.need(name)
         base = [] if program.reward is None else [program.reward.base]
@@ -277,7 +291,7 @@ class _Input:
             _refuse_negatives(program.reward.base, self.table.get(program.reward.base, []))
         columns = [_measure(column.column, self.table[column.column], self.counts) for column in deciding]
         self.measures = columns if program.measures else []
-        self.criteria = [] if program.measures else columns
+        self.criteria = columns if isinstance(rule, Stages) else []
         for name in self.by:
             if None in self.table[name]:
                 row = self.table[name].index(None)
@@ -387,7 +401,7 @@ class _Scorer:
     """Scores the rows of one population under one program."""
 
     def __init__(self, given: _Input, pop: Population) -> None:
-        rule, rates = given.program.rule, given.program.rates
+        rule, rates = given.program.rule, given.program.rate_table
         assert isinstance(rule, StandardScore)
         total = sum((measure.weight for measure in rule.measures), Fraction())
         moments = [_moments(pop, column.name, rule.ddof) for column in given.measures]
@@ -490,7 +504,8 @@ def score(
         Cohort columns; every row is then scored against the population of its cohort.
     columns : str or sequence of str, optional
         Of ``score``, ``step`` (0 is the lowest), ``rate`` (a share), ``reward`` (whole points) and ``<measure>_score``;
-        by a stage rule ``stage`` instead of the scores. None: score or stage, rate and, if there is one, reward.
+        by a stage rule ``stage`` instead of the scores. None: score or stage, rate and, if there is one, reward. By a
+        per-event rule only ``reward`` and ``friend_reward``.
     month : str, optional
         The month that is paid, such as ``"2019-10"``.
     any_month : bool
@@ -524,12 +539,16 @@ def score(
     given = _Input(rows, program, by)
     columns = program.results if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
     place = "stage" if isinstance(program.rule, Stages) else "score"
-    known = (place, *_RESULTS, *(f"{measure.name}_score" for measure in given.measures))
+    known: Sequence[str] = (place, *_RESULTS, *(f"{measure.name}_score" for measure in given.measures))
+    if isinstance(program.rule, PerEvent):
+        known = ("reward", "friend_reward")
     for name in columns:
         if name not in known or columns.count(name) > 1:
             raise DataError(f"Result {name!r} is not one of {', '.join(known)}, or asked for twice.")
         if name in given.table:
             raise DataError(f"Column {name!r} is in the rows already; rename it or do not ask for it.")
+    if isinstance(program.rule, PerEvent):
+        return given.table | _paid_events(given, program.rule, columns, month)
     bases: list[Any] = []
     if "reward" in columns:
         if program.reward is None:
@@ -540,7 +559,7 @@ def score(
     before = _stages_before(given) if "reward" in columns else []
     for row, reached, places in _placed(given, population, columns):
         step = _step(program, reached)
-        share = Fraction() if step is None else program.rates.shares[step]
+        share = Fraction() if step is None else program.rate_table.shares[step]
         for name, result in results.items():
             if name == "step":
                 result[row] = step
@@ -554,9 +573,30 @@ def score(
     return given.table | results
 
 
+def _paid_events(given: _Input, rule: PerEvent, columns: Sequence[str], month: str | None) -> dict[str, list[Any]]:
+    amounts = rule.amounts(month)
+    for column, *_ in amounts:
+        for row, cell in enumerate(given.table[column]):
+            if not isinstance(cell, int | None) or isinstance(cell, bool):
+                raise DataError(f"Column {column!r} holds {cell!r} in row {row}; a count is an integer.")
+    results: dict[str, list[Any]] = {name: [None] * given.length for name in columns}
+    for name, result in results.items():
+        for row in range(given.length):
+            if given.counts[row]:
+                points = sum(
+                    given.table[column][row] * (friend if name == "friend_reward" else referrer)
+                    for column, referrer, friend in amounts
+                )
+                if points not in _INT64:
+                    found = ", ".join(f"{column!r} is {given.table[column][row]}" for column, *_ in amounts)
+                    raise DataError(f"Column {found} in row {row}; the reward of {points} points is beyond int64.")
+                result[row] = points
+    return results
+
+
 def _step(program: Program, reached: int) -> int | None:
     """The step of a row whose score or stage reaches so many thresholds."""
-    return reached - 1 if reached else 0 if program.rates.below == "first" else None
+    return reached - 1 if reached else 0 if program.rate_table.below == "first" else None
 
 
 def _placed(

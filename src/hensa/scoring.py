@@ -10,8 +10,9 @@ from hensa.cohorts import encode, names_of
 from hensa.columns import Views, allocate, array_of, column_of, rows_views, table_of
 from hensa.errors import DataError
 from hensa.judge import CohortJudge, Judge, PopulationJudge
+from hensa.per_event import pay_events
 from hensa.population import Population, cohorts_of
-from hensa.program import Program, Stages
+from hensa.program import PerEvent, Program, Stages
 from hensa.stages import StageJudge
 from hensa.threads import UNIT, share_out
 
@@ -41,6 +42,10 @@ def score(
     is found in the same way, and the bonuses of the stages first reached are added before the cap. No population and no
     cohort bears on it.
 
+    By the rule "per-event", reward = Σ countᵢ · amountᵢ with the amounts of the events for the referrer, and
+    friend_reward likewise with those for the friends; in a month with a campaign, with its amounts. A null in any count
+    makes both null. No population, cohort, thread or `out` bears on it.
+
     Parameters
     ----------
     rows : object
@@ -55,7 +60,8 @@ def score(
     columns : sequence of str, optional
         Of "score" (float64), "rate" (float64, a share: 0.098), "step" (uint16, 0 is the lowest), "reward" (int64,
         points) and "<measure>_score" (float64, the standard score of one measure). Stages have no score, but "stage"
-        (uint16, 0 for none). None: score or stage, rate and, if the program has one, reward.
+        (uint16, 0 for none). None: score or stage, rate and, if the program has one, reward. By events, only "reward"
+        and "friend_reward" (int64); None: both, if friends are paid.
     threads : int, optional
         Number of threads; None: the CPUs that this process may use.
     out : pyarrow.Table, optional
@@ -102,6 +108,8 @@ def score(
     for name in names:
         column_of(table, name)
     views = rows_views(table, program, "reward" in columns)
+    if isinstance(program.rule, PerEvent):
+        return _with_columns(table, _paid_events(program.rule, views, columns, month))
     judge: Judge | StageJudge
     if isinstance(program.rule, Stages):
         judge = StageJudge(program, views)
@@ -132,21 +140,33 @@ def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> 
     if columns is None:
         columns = program.results
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
-    place = "stage" if isinstance(program.rule, Stages) else "score"
-    known = [place, "rate", "step", "reward", *(f"{measure.column}_score" for measure in program.measures)]
+    match program.rule:
+        case PerEvent():
+            known, why = ["reward", "friend_reward"], ", as amounts per event have no scores and rates"
+        case Stages():
+            known, why = ["stage", "rate", "step", "reward"], ", as stages have no scores"
+        case _:
+            known, why = ["score", "rate", "step", "reward"], ""
+    known += [f"{measure.column}_score" for measure in program.measures]
     taken = set(table.column_names)
     for i, name in enumerate(columns):
         if name not in known or name in columns[:i]:
             twice = " twice" if name in known else ""
             raise DataError(
                 f"columns names {name!r}{twice}; it may name each of {', '.join(known)} once"
-                f"{', as stages have no scores' * (name == 'score')}."
+                f"{why if name in _TYPES and not twice else ''}."
             )
         if name in taken:
             raise DataError(f"The rows already have a column {name!r}; rename it, or leave it out of columns.")
-    if "reward" in columns and program.reward is None:
-        raise DataError(f"Program {program.name!r} has no [reward]; ask for {place}, step and rate only.")
+    if "reward" in columns and program.reward is None and not isinstance(program.rule, PerEvent):
+        raise DataError(f"Program {program.name!r} has no [reward]; ask for {known[0]}, step and rate only.")
     return columns
+
+
+def _paid_events(rule: PerEvent, views: Views, columns: Sequence[str], month: str | None) -> dict[str, pa.ChunkedArray]:
+    amounts = rule.amounts(month)
+    of = {"reward": [referrer for _, referrer, _ in amounts], "friend_reward": [friend for *_, friend in amounts]}
+    return {name: pay_events(views.others, of[name]) for name in columns}
 
 
 def _type(name: str) -> pa.DataType:

@@ -35,7 +35,7 @@ class StageJudge:
         self.rule, self.views = program.rule, views
         self.cap = program.reward.cap if program.reward else None
         self.lookup = lookup(program, views.base.unit if views.base else None)
-        self.bonuses = [self.rule.bonus(stage) for stage in range(len(program.rates.steps) + 1)]
+        self.bonuses = [self.rule.bonus(stage) for stage in range(len(program.rate_table.steps) + 1)]
 
     def constants(self) -> dict[str, Any]:
         """What `Scorer` in kernels/score.pxi explains."""

@@ -45,8 +45,8 @@ class Tiers:
         self.centre = rule.centre
         self.weights = [rule.scale * measure.weight / total for measure in rule.measures]
         self.means = list(means)
-        self.thresholds = program.rates.thresholds
-        self.rounded_thresholds = program.rates.rounded_thresholds
+        self.thresholds = program.rate_table.thresholds
+        self.rounded_thresholds = program.rate_table.rounded_thresholds
         self.roots = [_Root(Fraction(1), {})]
         for i, variance in enumerate(variances):
             for root in self.roots if variance else []:

@@ -23,7 +23,7 @@ from guarded import array_of, guarded, values_of
 from making import program
 
 import hensa
-from hensa import HensaError, reference, scoring
+from hensa import Criterion, HensaError, Program, RateTable, Reward, Stages, reference, scoring
 from hensa.threads import UNIT
 
 TYPES = [
@@ -32,6 +32,16 @@ TYPES = [
 ]
 RESULTS = ["score", "step", "rate", "reward", "x_score", "y_score"]
 PROGRAM = program(rates={"below": "zero"})
+STAGES = Program(
+    name="stages",
+    rule=Stages(
+        criteria=[Criterion("x", [(s, s) for s in range(1, 101)]), Criterion("y", [(50, "49.5")])],
+        previous="before",
+        bonuses=[(s, s) for s in range(1, 101, 7)],
+    ),
+    rates=RateTable(below="zero", steps=[(s, s) for s in range(1, 101)]),
+    reward=Reward(base="b"),
+)
 SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs mprotect, fork and signals")
@@ -125,6 +135,31 @@ def test_no_byte_beside_the_needed_values_and_bits_is_read(type_, at_end, build)
             assert result_bytes(beside, by=by) == result_bytes(apart, by=by)
     welford = [hensa.population(table, PROGRAM, by="c", method="welford") for table in (beside, apart)]
     assert welford[0] == welford[1]
+
+
+@posix
+@pytest.mark.parametrize("at_end", [True, False], ids=["at the end", "at the start"])
+@pytest.mark.parametrize("type_", TYPES, ids=str)
+def test_stages_read_no_byte_beside_the_needed_values_and_bits(type_, at_end, build):
+    offsets = itertools.cycle([0, 1, 5, 8, 13, 64, 3])
+    for seed, (length, cut) in enumerate(itertools.product(LENGTHS, [0, 0.4])):
+        edges = sorted({0, int(cut * length), length})
+        types = {"x": type_, "y": pa.int32(), "before": random.Random(seed).choice(TYPES[:8]), "b": pa.int16()}
+        shifts = [next(offsets) for _ in types]
+
+        def rows(place, types=types, shifts=shifts, edges=edges, seed=seed, length=length):
+            rng = np.random.default_rng(seed)
+            columns = [
+                made(kind, length, shift, edges, rng, place) for kind, shift in zip(types.values(), shifts, strict=True)
+            ]
+            return pa.table(columns, names=list(types))
+
+        names = ["stage", "step", "rate", "reward"]
+        beside, apart = (
+            hensa.score(rows(place), STAGES, columns=names)
+            for place in (lambda data, before: guarded(data, at_end, before), anywhere)
+        )
+        assert beside.select(names).equals(apart.select(names))
 
 
 @posix
@@ -310,6 +345,34 @@ def child_changing(seconds, by):
     for rule, table in zip(rules, expected, strict=True):
         assert hensa.score(rows, rule, by=by).select(["score", "reward"]).equals(table.select(["score", "reward"]))
     print(bool(outcomes))
+
+
+def child_changing_stages(seconds):
+    """Scores stages of columns that another thread overwrites, with numbers that are no stages too."""
+    end, n = time.monotonic() + seconds, 3 * UNIT
+    values = {name: np.zeros(n, dtype=np.int64) for name in ("x", "y", "b", "before")}
+
+    def change():
+        rng = np.random.default_rng()
+        while time.monotonic() < end:
+            values["before"][:: int(rng.integers(1, 9))] = rng.choice([0, 5, 100, 101, -1, 2**62, -(2**63)])
+            values["x"][:: int(rng.integers(1, 9))] = rng.integers(-(2**62), 2**62) >> rng.integers(0, 62)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    outcomes = set()
+    while time.monotonic() < end or not outcomes:
+        try:
+            hensa.score(pa.table(values), STAGES, threads=2)
+            outcomes.add("scored")
+        except HensaError as error:
+            outcomes.add(str(error).split()[1])
+    changing.join()
+    print(outcomes <= {"scored", "'before'"})
+
+
+def test_rows_that_change_while_they_are_put_on_stages_are_no_danger():
+    assert runs(child_changing_stages, 3) == "True"
 
 
 @pytest.mark.parametrize("by", [None, "c"], ids=["one population", "cohorts"])

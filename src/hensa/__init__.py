@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from hensa import kernels
 from hensa.errors import DataError, HensaError, ProgramError
 from hensa.events import Board, Compensation, Event, Prize, compensate, rank
+from hensa.explain import Explanation, explain
+from hensa.further import to_next_step
 from hensa.moments import Moments
 from hensa.population import Population, population
 from hensa.program import (
@@ -40,6 +42,7 @@ __all__ = [
     "Criterion",
     "DataError",
     "Event",
+    "Explanation",
     "HensaError",
     "Measure",
     "Minimum",
@@ -57,6 +60,7 @@ __all__ = [
     "StandardScore",
     "Step",
     "compensate",
+    "explain",
     "kernels",
     "population",
     "rank",
@@ -64,6 +68,7 @@ __all__ = [
     "restate",
     "sample",
     "score",
+    "to_next_step",
 ]
 
 

@@ -71,24 +71,37 @@ class Tiers:
         Where that float64 would lie on the other side of a threshold's float64, the score is the nearest one that
         does not, so that comparing the score with the thresholds always gives the step.
         """
+        rational, terms = self._parts(values)
+        bits = 64
+        while True:
+            low, high = _enclosed(rational, terms, bits)
+            count = self.reached(low)
+            if count == self.reached(high) and nearest(low) == nearest(high):
+                return count, self.on_step(nearest(low), count)
+            bits *= 2
+
+    def compare(self, values: Sequence[Fraction], threshold: Fraction) -> int:
+        """-1, 0 or 1: the exact score of a row is less than, equal to or greater than a threshold."""
+        rational, terms = self._parts(values)
+        if not terms:
+            return (rational > threshold) - (rational < threshold)
+        bits = 64
+        while True:
+            low, high = _enclosed(rational, terms, bits)
+            if low > threshold or high < threshold:
+                return 1 if low > threshold else -1
+            bits *= 2
+
+    def _parts(self, values: Sequence[Fraction]) -> tuple[Fraction, list[tuple[Fraction, Fraction]]]:
+        """The rational part of a score and (q, v) of each q / √v added to it: irrational, and so are their sums."""
         rational, *irrational = (
             sum(
                 (self.weights[i] * ratio * (values[i] - self.means[i]) for i, ratio in root.ratios.items()), Fraction(0)
             )
             for root in self.roots
         )
-        rational += self.centre
         terms = [(q, root.variance) for q, root in zip(irrational, self.roots[1:], strict=True) if q]
-        bits = 64
-        while True:
-            low = high = rational
-            for q, variance in terms:
-                ends = [q / end for end in enclose_root(variance, bits)]
-                low, high = low + min(ends), high + max(ends)
-            count = self.reached(low)
-            if count == self.reached(high) and nearest(low) == nearest(high):
-                return count, self.on_step(nearest(low), count)
-            bits *= 2
+        return rational + self.centre, terms
 
     def on_step(self, score: float, count: int) -> float:
         """The score, moved to the side of the thresholds' float64 that says `count`."""
@@ -130,3 +143,12 @@ class Tiers:
                     slots[i] = 2 * min(integers)
                     multipliers[i] = integer // divisor
         return slots, multipliers
+
+
+def _enclosed(rational: Fraction, terms: list[tuple[Fraction, Fraction]], bits: int) -> tuple[Fraction, Fraction]:
+    """Two rationals around rational + Σ q / √v."""
+    low = high = rational
+    for q, variance in terms:
+        ends = [q / end for end in enclose_root(variance, bits)]
+        low, high = low + min(ends), high + max(ends)
+    return low, high

@@ -1,0 +1,497 @@
+"""Why a row got its rate and what the next one takes: facts, and a text in English or Japanese to answer a member."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation, localcontext
+from fractions import Fraction
+from functools import partial
+from itertools import groupby
+from typing import Any, Literal, TypeAlias, get_args
+
+from hensa.errors import DataError
+from hensa.further import Further
+from hensa.population import Population
+from hensa.program import Program, RateTable
+from hensa.scoring import score
+
+__all__ = ["Explanation", "explain"]
+
+Lang: TypeAlias = Literal["en", "ja"]
+Facts: TypeAlias = dict[str, Any]
+Words: TypeAlias = Mapping[str, str]
+
+_WORDS: dict[str, Words] = {
+    "en": {
+        "paid": "Your rate is {rate} and your reward {points} points.",
+        "rated": "Your rate is {rate}.",
+        "unscored": "You have no score.",
+        "missing": "{name}: not known.",
+        "all_alike": "{name}: the same for every member.",
+        "population": "You are compared with all {count} members of the run.",
+        "measure": "{name}: you have {value}. The mean is {mean} and the standard deviation {sd}, so your standard "
+        "score is ({value} - {mean}) / {sd}{scale} + {centre} = {standard_score}.",
+        "constant": "{name}: you have {value}, as has every member, so your standard score is {centre}.",
+        "score": "Your score is {how}: {score}.",
+        "single": "this standard score",
+        "mean": "the mean of these standard scores",
+        "weighted": "the mean of these standard scores with the weights {weights}",
+        "step": "A score from {threshold} to below {above} is on step {step}, which pays {rate}.",
+        "lowest": "A score below {above} is on step {step}, the lowest, which pays {rate}.",
+        "highest": "A score of {threshold} or more is on step {step}, the highest, which pays {rate}.",
+        "only": "Every score is on step {step}, which pays {rate}.",
+        "off_table": "A score below {above} is on no step and pays nothing.",
+        "reward": "{base}: {value} x {rate} = {product}{rounded}{capped}, so your reward is {points} points.",
+        "floor": ", rounded down",
+        "half_up": ", rounded half up",
+        "ceil": ", rounded up",
+        "capped": ", at most {cap}",
+        "no_next": "There is no higher step.",
+        "next": "The next step, {step}, starts at a score of {threshold} and pays {rate}. "
+        "All else being equal, it takes:",
+        "named": "A rate of {wanted} or more is paid from step {step} on, at a score of {threshold}. "
+        "All else being equal, it takes:",
+        "named_paid": "You are paid {wanted} or more already.",
+        "named_none": "No higher step pays {wanted} or more.",
+        "further": "- {name}: {clauses}.",
+        "and": "; ",
+        "fixed": "{number} more if the mean and the standard deviation stay as they are",
+        "own": "{number} more when your own number moves them too",
+        "same": "{number} more, also when your own number moves the mean and the standard deviation",
+        "fixed_none": "no number reaches it if the mean and the standard deviation stay as they are",
+        "own_none": "no number reaches it when your own number moves the mean and the standard deviation too",
+        "weight_none": "more does not raise your score",
+        "reconstructed": "Not published, and filled in by us: {what}.",
+        "comma": ", ",
+        "rule.kind": "the formula of the score",
+        "rule.measures": "what is measured, and the weights",
+        "rule.scale": "the points of score per standard deviation",
+        "rule.centre": "the score of the mean",
+        "rule.ddof": "that the variance divides by {divisor}",
+        "rule.constant": "the standard score where all members have the same",
+        "rates.below": "what a score below the first threshold pays",
+        "rates.steps": "the rate of step {step}",
+        "reward.base": "what the rate is a share of",
+        "reward.rounding": "how points are rounded",
+        "reward.cap": "the most points",
+    },
+    "ja": {
+        "paid": "ポイント率は{rate}、付与ポイントは{points}ポイントです。",
+        "rated": "ポイント率は{rate}です。",
+        "unscored": "スコアはありません。",
+        "missing": "{name}が不明です。",
+        "all_alike": "{name}は全員が同じ値です。",
+        "population": "集計対象の{count}人全員と比べています。",
+        "measure": "{name}は{value}です。平均は{mean}、標準偏差は{sd}なので、偏差値は"
+        "（{value} - {mean}）÷ {sd}{scale} + {centre} = {standard_score}です。",
+        "constant": "{name}は{value}で、全員が同じ値なので、偏差値は{centre}です。",
+        "score": "スコアは{how}で、{score}です。",
+        "single": "この偏差値",
+        "mean": "これらの偏差値の平均",
+        "weighted": "これらの偏差値の加重平均（重みは{weights}）",
+        "step": "スコア{threshold}以上{above}未満はステップ{step}で、ポイント率は{rate}です。",
+        "lowest": "スコア{above}未満は一番下のステップ{step}で、ポイント率は{rate}です。",
+        "highest": "スコア{threshold}以上は一番上のステップ{step}で、ポイント率は{rate}です。",
+        "only": "どのスコアもステップ{step}で、ポイント率は{rate}です。",
+        "off_table": "スコア{above}未満はどのステップにも届かず、ポイントは付きません。",
+        "reward": "{base}{value} × {rate} = {product}{rounded}{capped}なので、付与ポイントは{points}ポイントです。",
+        "floor": "、端数切り捨て",
+        "half_up": "、端数四捨五入",
+        "ceil": "、端数切り上げ",
+        "capped": "、上限{cap}",
+        "no_next": "これより上のステップはありません。",
+        "next": "次のステップ{step}はスコア{threshold}以上で、ポイント率は{rate}です。"
+        "ほかの数値が同じ場合に必要な数は次のとおりです。",
+        "named": "{wanted}以上のポイント率はステップ{step}（スコア{threshold}以上）からです。"
+        "ほかの数値が同じ場合に必要な数は次のとおりです。",
+        "named_paid": "ポイント率はすでに{wanted}以上です。",
+        "named_none": "ポイント率が{wanted}以上になる上のステップはありません。",
+        "further": "・{name}：{clauses}。",
+        "and": "。",
+        "fixed": "平均と標準偏差が変わらなければ、あと{number}",
+        "own": "ご自身の数による平均と標準偏差の変化も含めると、あと{number}",
+        "same": "あと{number}（ご自身の数による平均と標準偏差の変化を含めても同じです）",
+        "fixed_none": "平均と標準偏差が変わらなければ、いくつ増えても届きません",
+        "own_none": "ご自身の数による平均と標準偏差の変化も含めると、いくつ増えても届きません",
+        "weight_none": "増えてもスコアは上がりません",
+        "reconstructed": "次の点は公表されておらず、当方で補ったものです：{what}。",
+        "comma": "、",
+        "rule.kind": "スコアの式",
+        "rule.measures": "対象となる数とその重み",
+        "rule.scale": "標準偏差あたりの点数",
+        "rule.centre": "平均のときの偏差値",
+        "rule.ddof": "分散を{divisor}で割ること",
+        "rule.constant": "全員が同じ値のときの偏差値",
+        "rates.below": "最初のステップに届かないスコアの扱い",
+        "rates.steps": "ステップ{step}のポイント率",
+        "reward.base": "ポイント率を掛ける対象",
+        "reward.rounding": "ポイントの端数処理",
+        "reward.cap": "ポイントの上限",
+    },
+}
+"""The sentences, by language; those of standard scores, as there are no others."""
+
+_NAMES: dict[str, dict[str, tuple[str, str]]] = {
+    "en": {
+        "new_referrals": ("New referrals", ""),
+        "ad_users": ("Ad users", ""),
+        "friend_points": ("Friend points", ""),
+    },
+    "ja": {
+        "new_referrals": ("新規紹介登録者数", "人"),
+        "ad_users": ("広告利用者数", "人"),
+        "friend_points": ("有効ポイント", "ポイント"),
+    },
+}
+"""What the columns of the built-in programs are called, and their unit; other columns are called by their own name."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one row got its rate, as facts and as text.
+
+    ``str(explanation)`` is the text, a sentence or item a line; `to_dict` gives the facts.
+
+    Parameters
+    ----------
+    facts : dict
+        See `to_dict`.
+    text : str
+        The facts in the language asked for.
+    """
+
+    facts: Facts
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> Facts:
+        """The facts as JSON values.
+
+        Returns
+        -------
+        dict
+            Decimals of the program (thresholds, rates in the ``unit`` of its table) are strings, as they are exact; the
+            mean, SD and scores are the nearest float64, and a number of further units is an integer or None: none does.
+            ``standing`` says of each part of the program that took part, and of each rate, where it comes from.
+        """
+        return self.facts
+
+
+def explain(
+    row: Mapping[str, Any],
+    program: Program,
+    population: Population,
+    lang: Lang = "en",
+    *,
+    rate: Decimal | int | str | None = None,
+    included: bool = True,
+) -> Explanation:
+    """Explain the rate and the reward of one row, and what the next step takes.
+
+    The smallest whole number of further units (newcomers, ad users) of each measure that reaches the next step, all
+    else being equal, is found exactly: with the mean and SD held fixed, and with the row's own effect on them.
+
+    Parameters
+    ----------
+    row : mapping of str to value
+        The row's measures and the base of its reward, such as ``table.slice(i, 1).to_pylist()[0]``; further columns are
+        left aside.
+    program : Program
+        The rules, with a standard-score rule.
+    population : Population
+        What the row is scored against; of its own cohort, if there are cohorts.
+    lang : {"en", "ja"}
+        Language of the text.
+    rate : Decimal, int or str, optional
+        Also say what it takes to be on a higher step that pays at least this rate, in the unit of the table: "27.5".
+    included : bool
+        Whether the row is one of the population's. A row that is not (one scored against last month's population) does
+        not move its mean and SD, so only the numbers with these held fixed are given.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    DataError
+        As for `score`; with `included`, a row that cannot be one of the population's; a `lang` or `rate` that is none.
+
+    Examples
+    --------
+    >>> import hensa
+    >>> program = hensa.Program.load("hapitas-friend")
+    >>> rows = {
+    ...     "new_referrals": [10] * 99 + [5000],
+    ...     "ad_users": [7] * 100,
+    ...     "friend_points": [100_000] * 100,
+    ... }
+    >>> row = {name: values[0] for name, values in rows.items()}
+    >>> explanation = explain(row, program, hensa.population(rows, program))
+    >>> print(explanation.text.splitlines()[1])
+    Your rate is 9.8% and your reward 9,800 points.
+    >>> explanation.to_dict()["next_step"]["further"]["new_referrals"]
+    {'population_fixed': 50, 'own_effect': 51}
+    """
+    if lang not in get_args(Lang):
+        raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
+    facts = _standard_score_facts(row, program, population, None if rate is None else _rate(rate), included)
+    return Explanation(facts, "\n".join(_standard_score_lines(facts, program, lang)))
+
+
+def _rate(rate: Decimal | int | str) -> Decimal:
+    try:
+        if isinstance(rate, Decimal | int | str) and Decimal(rate).is_finite():
+            return Decimal(rate)
+    except InvalidOperation:
+        pass
+    raise DataError(f'rate is {rate!r}; it must be a decimal number in the unit of the rate table, such as "27.5".')
+
+
+# --- a standard score ------------------------------------------------------------------------------------------------
+
+
+def _standard_score_facts(
+    row: Mapping[str, Any], program: Program, population: Population, wanted: Decimal | None, included: bool
+) -> Facts:
+    rule, rates, reward = program.rule, program.rates, program.reward
+    names = [measure.column for measure in rule.measures]
+    is_paid = reward is not None and reward.base in row
+    columns = ["score", "step", *(f"{name}_score" for name in names), *(["reward"] if is_paid else [])]
+    cells = {name: [row[name]] for name in program.columns if name in row}
+    found = score(cells, program, population, columns=columns).to_pylist()[0]
+    step = found["step"]
+    facts: Facts = {
+        "program": program.name,
+        "title": program.title or program.name,
+        "kind": "standard-score",
+        "count": population.count,
+        "measures": [
+            {
+                "column": measure.column,
+                "weight": str(measure.weight),
+                "value": _plain(found[measure.column]),
+                "mean": population[measure.column].mean,
+                "sd": replace(population[measure.column], ddof=rule.ddof).sd,
+                "standard_score": found[f"{measure.column}_score"],
+            }
+            for measure in rule.measures
+        ],
+        "score": found["score"],
+        "step": step,
+        "unit": rates.unit,
+        "rate": None,
+        "reward": None,
+        "next_step": None,
+        "named_rate": None,
+        "standing": {},
+    }
+    if found["score"] is None:
+        facts["missing"] = [name for name in cells if found[name] is None]
+        return facts
+    further = Further(program, population)
+    values = [Fraction(found[name]) for name in names]
+    constant = [not variance for variance in further.variances]
+    used = [f"rule.{key}" for key in ("kind", "measures", "scale", "centre")]
+    used += ["rule.ddof"] * (not all(constant)) + ["rule.constant"] * any(constant)
+    used += ["rates.below"] * (step is None or (step == 0 and found["score"] < float(rates.thresholds[0])))
+    facts["rate"] = "0" if step is None else str(rates.steps[step].rate)
+    if reward is not None and is_paid:
+        product = _product(found[reward.base], facts["rate"], rates.unit)
+        is_capped = reward.cap is not None and product > reward.cap
+        facts["reward"] = {
+            "base": reward.base,
+            "value": _plain(found[reward.base]),
+            "product": f"{product:f}",
+            "is_capped": is_capped,
+            "points": found["reward"],
+        }
+        used += ["reward.base"] + ["reward.rounding"] * (product % 1 != 0) + ["reward.cap"] * is_capped
+    shown = [] if step is None else [step]
+    above = range(0 if step is None else step + 1, len(rates.steps))
+    if above:
+        facts["next_step"] = _target(further, values, [(above[0], len(rates.steps))], included)
+        shown.append(above[0])
+    if wanted is not None:
+        runs = [
+            (run[0], run[-1] + 1)
+            for pays, group in groupby(above, lambda index: rates.steps[index].rate >= wanted)
+            if pays and (run := list(group))
+        ]
+        facts["named_rate"] = {"wanted": str(wanted), "is_paid": Decimal(facts["rate"]) >= wanted}
+        if runs and not facts["named_rate"]["is_paid"]:
+            facts["named_rate"] |= _target(further, values, runs, included)
+            shown.append(runs[0][0])
+    standing = {f"rates.steps[{index}]": rates.steps[index].standing for index in dict.fromkeys(shown)}
+    standing |= {key: program.standing.get(key) for key in used}
+    facts["standing"] = {key: value for key, value in standing.items() if value is not None}
+    return facts
+
+
+def _target(further: Further, values: list[Fraction], runs: list[tuple[int, int]], included: bool) -> Facts:
+    """The first step of some runs (first, end) of steps above the row's, and what it takes to be on any of them."""
+    step = further.program.rates.steps[runs[0][0]]
+    ways = {"population_fixed": further.fixed} | ({"own_effect": further.own} if included else {})
+    numbers = {
+        name: {way: _least(partial(decide, values, i), further, runs) for way, decide in ways.items()}
+        for i, name in enumerate(further.columns)
+    }
+    return {"step": runs[0][0], "threshold": str(step.threshold), "rate": str(step.rate), "further": numbers}
+
+
+def _least(decide: Callable[[Fraction], int | None], further: Further, runs: list[tuple[int, int]]) -> int | None:
+    """The smallest number that ends on a step of a run: scores rise with it, but one more may jump over a run."""
+    thresholds = further.program.rates.thresholds
+    for first, end in runs:
+        number = decide(thresholds[first])
+        if number is None:
+            return None
+        beyond = decide(thresholds[end]) if end < len(thresholds) else None
+        if beyond is None or beyond > number:
+            return number
+    return None
+
+
+def _product(base: int | Decimal, rate: str, unit: str) -> Decimal:
+    with localcontext(prec=200):  # 39 digits by 50, so this is exact
+        return (Decimal(base) * Decimal(rate) / (100 if unit == "percent" else 1)).normalize()
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
+    words, rule, rates = _WORDS[lang], program.rule, program.rates
+    yield facts["title"]
+    if facts["score"] is None:
+        yield words["unscored"]
+        for name in facts["missing"]:
+            yield words["missing"].format(name=_name(name, lang))
+        for measure in [] if facts["missing"] else facts["measures"]:
+            if not measure["sd"]:
+                yield words["all_alike"].format(name=_name(measure["column"], lang))
+        return
+    step, rate, reward = facts["step"], _percent(facts["rate"], rates.unit), facts["reward"]
+    yield words["paid" if reward else "rated"].format(rate=rate, points=reward and f"{reward['points']:,}")
+    yield words["population"].format(count=f"{facts['count']:,}")
+    for measure in facts["measures"]:
+        yield words["measure" if measure["sd"] else "constant"].format(
+            name=_name(measure["column"], lang),
+            value=_count(measure["value"], measure["column"], lang) if not measure["sd"] else _number(measure["value"]),
+            mean=_number(measure["mean"]),
+            sd=_number(measure["sd"]),
+            scale="" if rule.scale == 1 else f" x {_number(rule.scale)}",
+            centre=_number(rule.centre),
+            standard_score=f"{measure['standard_score']:,.4f}",
+        )
+    weights = [measure.weight for measure in rule.measures]
+    how = "single" if len(weights) == 1 else "mean" if len(set(weights)) == 1 else "weighted"
+    listed = words["comma"].join(map(_number, weights))
+    low, high = _bounds(rates, step)
+    yield words["score"].format(how=words[how].format(weights=listed), score=_shown(facts["score"], low, high))
+    place = "off_table" if step is None else _PLACES[low is None, high is None]
+    yield words[place].format(threshold=_number(low), above=_number(high), step=step, rate=rate)
+    if reward:
+        assert program.reward is not None
+        product = Decimal(reward["product"])
+        cap = words["capped"].format(cap=_number(program.reward.cap))
+        yield words["reward"].format(
+            base=_name(reward["base"], lang),
+            value=_count(reward["value"], reward["base"], lang),
+            rate=rate,
+            product=_number(product),
+            rounded=words[program.reward.rounding] if product % 1 else "",
+            capped=cap if reward["is_capped"] else "",
+            points=f"{reward['points']:,}",
+        )
+    if facts["next_step"] is None:
+        yield words["no_next"]
+    else:
+        yield from _target_lines("next", facts["next_step"], facts, program, lang)
+    if named := facts["named_rate"]:
+        if "step" in named:
+            yield from _target_lines("named", named, facts, program, lang)
+        else:
+            which = "named_paid" if named["is_paid"] else "named_none"
+            yield words[which].format(wanted=_percent(named["wanted"], rates.unit))
+    ours = [key for key, standing in facts["standing"].items() if standing == "reconstructed"]
+    if ours:
+        divisor = "n" if rule.ddof == 0 else "n - 1"
+        parts = (key.removesuffix("]").partition("[") for key in ours)
+        what = (words[key].format(step=index, divisor=divisor) for key, _, index in parts)
+        yield words["reconstructed"].format(what=words["comma"].join(what))
+
+
+def _target_lines(sentence: str, target: Facts, facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
+    words, unit = _WORDS[lang], program.rates.unit
+    yield words[sentence].format(
+        step=target["step"],
+        threshold=_number(Decimal(target["threshold"])),
+        rate=_percent(target["rate"], unit),
+        wanted=_percent(target["wanted"], unit) if "wanted" in target else "",
+    )
+    sign = program.rule.scale * sum(measure.weight for measure in program.rule.measures)
+    for measure in program.rule.measures:
+        numbers = target["further"][measure.column]
+        if measure.weight * sign <= 0:
+            clauses = [words["weight_none"]]
+        elif None not in numbers.values() and numbers["population_fixed"] == numbers.get("own_effect"):
+            number = _count(numbers["own_effect"], measure.column, lang)
+            clauses = [words["same"].format(number=number)]
+        else:
+            clauses = [
+                words[f"{way}_none" if number is None else way].format(
+                    number=None if number is None else _count(number, measure.column, lang)
+                )
+                for way, number in zip(("fixed", "own"), numbers.values(), strict=False)
+            ]
+        yield words["further"].format(name=_name(measure.column, lang), clauses=words["and"].join(clauses))
+
+
+_PLACES = {(False, False): "step", (True, False): "lowest", (False, True): "highest", (True, True): "only"}
+"""The sentence for a step, by whether it has no threshold of its own, and none above."""
+
+
+def _bounds(rates: RateTable, step: int | None) -> tuple[Decimal | None, Decimal | None]:
+    """The thresholds that the scores on a step lie between."""
+    has_low = step is not None and not (step == 0 and rates.below == "first")
+    index = -1 if step is None else step
+    above = rates.steps[index + 1].threshold if index + 1 < len(rates.steps) else None
+    return rates.steps[index].threshold if has_low else None, above
+
+
+def _shown(score: float, low: Decimal | None, high: Decimal | None) -> str:
+    """The score with four decimals, or as many as it takes not to look as if it were on another step."""
+    for digits in range(4, 18):
+        text = f"{score:.{digits}f}"
+        if (low is None or Decimal(text) >= low) and (high is None or Decimal(text) < high):
+            return f"{Decimal(text):,f}"
+    return repr(score)
+
+
+def _name(column: str, lang: Lang) -> str:
+    return _NAMES[lang].get(column, (column, ""))[0]
+
+
+def _count(value: Any, column: str, lang: Lang) -> str:
+    return _number(value) + _NAMES[lang].get(column, ("", ""))[1]
+
+
+def _number(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:,.8g}"
+        case Fraction():
+            return f"{value.numerator:,}" if value.denominator == 1 else str(value)
+        case str():
+            value = Decimal(value)
+    return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+
+
+def _percent(rate: str, unit: str) -> str:
+    share = Decimal(rate) if unit == "percent" else Decimal(rate).scaleb(2)
+    return f"{share.normalize():,f}%"

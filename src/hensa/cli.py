@@ -3,6 +3,7 @@
 Data goes to standard output, messages to standard error. Exit codes: 0 done, 1 the data or the run failed, 2 bad usage.
 """
 
+import json
 import os
 import platform
 import signal
@@ -96,6 +97,7 @@ Month = Annotated[
     typer.Option(metavar="YYYY-MM", callback=monthly, help="The month that is paid; kept in OUT's metadata."),
 ]
 AnyMonth = Annotated[bool, typer.Option("--any-month", help="Allow a month outside of the program's dates.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: the CPUs this process may use.")]
 
 
@@ -115,6 +117,13 @@ class Method(StrEnum):
     auto = "auto"
     exact = "exact"
     welford = "welford"
+
+
+class Lang(StrEnum):
+    """The language of an explanation."""
+
+    en = "en"
+    ja = "ja"
 
 
 @app.callback()
@@ -307,6 +316,70 @@ def compensate(
 
 
 @app.command()
+def explain(
+    source: Source,
+    id: Annotated[str, typer.Option("--id", metavar="ID", help="The row to explain.")],
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column that --id is in.")] = "referrer_id",
+    program: Rules = "hapitas-friend",
+    lang: Annotated[Lang, typer.Option(help="Language of the text.")] = Lang.en,
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Also what it takes to get this rate, such as 27.5 for 27.5%.")
+    ] = None,
+    by: By = None,
+    population: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Explain against this population instead of the rows' own.")
+    ] = None,
+    included: Annotated[
+        bool, typer.Option("--included/--apart", help="Whether the row is one of the population's.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Explain one row of IN in plain sentences: its score, rate and points, and what the next step takes."""
+    rules = Program.load(program)
+    rows = read(source, rules.columns)
+    with naming(source):
+        index = row_of(rows, id_column, id)
+        row = {name: rows[name][index].as_py() for name in (*rules.columns, *(by or ())) if name in rows.column_names}
+        used = read_population(population) if population else hensa.population(rows, rules, by=by)
+        if by:
+            key = tuple(row.get(name) for name in by)
+            if key not in used.cohorts:
+                raise HensaError(f"the population has no cohort {', '.join(map(str, key))}")
+            used = used.cohorts[key]
+        found = hensa.explain(row, rules, used, lang.value, rate=rate, included=included)
+    print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if as_json else found)
+
+
+@app.command()
+def next_step(
+    source: Source,
+    output: Target,
+    program: Rules = "hapitas-friend",
+    own_effect: Annotated[
+        bool, typer.Option("--own-effect", help="Let each row's own number move the mean and SD too.")
+    ] = False,
+    population: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
+    ] = None,
+) -> None:
+    """Write the rows of IN to OUT with how many more of each measure take them to their next step."""
+    rules = Program.load(program)
+    keep_apart(output, source, program, population)
+    run = Run()
+    with replacing(output) as file, run.progress:
+        with run.stage("read"):
+            stored = read_population(population) if population else None
+            rows = read(source, rules.columns)
+        with run.stage("next step"), naming(source):
+            found = hensa.to_next_step(rows, rules, stored, own_effect)
+        with run.stage("write", total=found.num_rows) as advance:
+            parts = (found.slice(start, ROW_GROUP) for start in range(0, found.num_rows, ROW_GROUP))
+            write(file, output, found.schema, parts, advance)
+    say(f"{found.num_rows:,} rows")
+    run.report(found.num_rows)
+
+
+@app.command()
 def sample(
     n: Annotated[int, typer.Option("-n", min=0, help="Number of rows, such as 10_000_000.")],
     output: Target,
@@ -468,6 +541,18 @@ def with_format(path: str) -> str:
     except HensaError as error:
         raise typer.BadParameter(str(error)) from None
     return path
+
+
+def row_of(rows: pa.Table, name: str, id: str) -> int:
+    """The one row with this id, as it would be written."""
+    if name not in rows.column_names:
+        raise HensaError(
+            f"there is no column {name!r} to find a row by; the columns are {', '.join(rows.column_names)}"
+        )
+    found = pc.indices_nonzero(pc.equal(rows[name].cast(pa.string()), id))
+    if len(found) != 1:
+        raise HensaError(f"found {len(found):,} rows whose {name} is {id}; exactly one is needed")
+    return int(found[0].as_py())
 
 
 def read_population(path: str) -> hensa.Population:

@@ -28,9 +28,9 @@ _WORDS: dict[str, Words] = {
         "missing": "{name}: not known.",
         "all_alike": "{name}: the same for every member.",
         "population": "You are compared with all {count} members of the run.",
-        "measure": "{name}: you have {value}. The mean is {mean} and the standard deviation {sd}, so your standard "
+        "measure": "{name}: you have {amount}. The mean is {mean} and the standard deviation {sd}, so your standard "
         "score is ({value} - {mean}) / {sd}{scale} + {centre} = {standard_score}.",
-        "constant": "{name}: you have {value}, as has every member, so your standard score is {centre}.",
+        "constant": "{name}: you have {amount}, as has every member, so your standard score is {centre}.",
         "score": "Your score is {how}: {score}.",
         "single": "this standard score",
         "mean": "the mean of these standard scores",
@@ -81,9 +81,9 @@ _WORDS: dict[str, Words] = {
         "missing": "{name}が不明です。",
         "all_alike": "{name}は全員が同じ値です。",
         "population": "集計対象の{count}人全員と比べています。",
-        "measure": "{name}は{value}です。平均は{mean}、標準偏差は{sd}なので、偏差値は"
+        "measure": "{name}は{amount}です。平均は{mean}、標準偏差は{sd}なので、偏差値は"
         "（{value} - {mean}）÷ {sd}{scale} + {centre} = {standard_score}です。",
-        "constant": "{name}は{value}で、全員が同じ値なので、偏差値は{centre}です。",
+        "constant": "{name}は{amount}で、全員が同じ値なので、偏差値は{centre}です。",
         "score": "スコアは{how}で、{score}です。",
         "single": "この偏差値",
         "mean": "これらの偏差値の平均",
@@ -379,7 +379,8 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
     for measure in facts["measures"]:
         yield words["measure" if measure["sd"] else "constant"].format(
             name=_name(measure["column"], lang),
-            value=_count(measure["value"], measure["column"], lang) if not measure["sd"] else _number(measure["value"]),
+            amount=_count(measure["value"], measure["column"], lang),
+            value=_number(measure["value"]),
             mean=_number(measure["mean"]),
             sd=_number(measure["sd"]),
             scale="" if rule.scale == 1 else f" x {_number(rule.scale)}",

@@ -1,0 +1,476 @@
+"""Explanations: the numbers they give against brute force over exact populations, and what they say."""
+
+import json
+import string
+from decimal import Decimal
+from fractions import Fraction
+
+import oracle
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from making import exact_moments, program
+
+import hensa
+from hensa import DataError, Program
+from hensa.explain import _NAMES, _WORDS
+from hensa.further import Further
+
+HAPITAS = Program.load("hapitas-friend")
+WORKED = {"new_referrals": [10] * 99 + [5000], "ad_users": [7] * 100, "friend_points": [100_005] * 100}
+"""The domain's example. The mean is 59.9 and the variance 99 * 49.9^2 / 100 + 4940.1^2 / 100 = 246,510.99."""
+
+
+def row_at(rows, index):
+    return {name: values[index] for name, values in rows.items()}
+
+
+def explained(rows, index, rules=HAPITAS, **options):
+    return hensa.explain(row_at(rows, index), rules, hensa.population(rows, rules), **options)
+
+
+# --- brute force: the number of thresholds that a score reaches, by the independent oracle ---------------------------
+
+
+def reached(parts, rules):
+    """How many thresholds centre + Σ factor/√variance reaches."""
+    step = oracle._row(parts, rules).step
+    off_table = step == 0 and not oracle._reaches(parts, rules.rule.centre - rules.rates.thresholds[0])
+    return 0 if step is None or off_table else step + 1
+
+
+def parts_of(rows, index, rules, measured):
+    """(factor, variance) of each measure that is not constant, in the population of `measured`."""
+    rule = rules.rule
+    total = sum(measure.weight for measure in rule.measures)
+    found = []
+    for measure in rule.measures:
+        mean, variance = exact_moments([Fraction(x) for x in measured[measure.column]], rule.ddof)
+        if variance:
+            x = Fraction(rows[measure.column][index])
+            found.append((rule.scale * measure.weight / total * (x - mean), variance))
+    return found
+
+
+def with_further(rows, index, column, number):
+    values = list(rows[column])
+    values[index] += number
+    return {**rows, column: values}
+
+
+def target_of(rows, index, rules):
+    """How many thresholds the next step takes; None on the highest."""
+    count = max(reached(parts_of(rows, index, rules, rows), rules), rules.rates.below == "first")
+    return None if count == len(rules.rates.steps) else count + 1
+
+
+def brute_force(rows, index, rules, column, own, numbers):
+    """The first of some numbers that reaches the next step."""
+    target = target_of(rows, index, rules)
+    for number in numbers if target else ():
+        changed = with_further(rows, index, column, number)
+        if reached(parts_of(changed, index, rules, changed if own else rows), rules) >= target:
+            return number
+    return None
+
+
+MOST = 40
+FAR = [10**2, 10**3, 10**6, 10**12]
+
+
+def check(rows, index, rules, column, own, number):
+    by_force = brute_force(rows, index, rules, column, own, range(1, MOST + 1))
+    if number is not None and number > MOST:
+        assert by_force is None
+        assert brute_force(rows, index, rules, column, own, [number - 1]) is None
+        assert brute_force(rows, index, rules, column, own, [number]) == number
+    else:
+        assert number == by_force
+    if number is None:
+        assert brute_force(rows, index, rules, column, own, FAR) is None
+
+
+weights = st.one_of(st.sampled_from([1, 1, 2, "1/3", 0, -1]), st.fractions(-3, 3, max_denominator=9))
+
+
+@st.composite
+def cases(draw):
+    names = "xyz"[: draw(st.integers(1, 3))]
+    length = draw(st.integers(2, 7))
+    largest = draw(st.sampled_from([1, 3, 20, 1000]))
+    column = st.lists(st.integers(-1, largest), min_size=length, max_size=length)
+    alike = st.integers(0, largest).map(lambda x: [x] * length)
+    rows = {name: draw(st.one_of(column, column, column, alike)) for name in names}
+    given_weights = [draw(weights) for _ in names]
+    total = sum(map(Fraction, given_weights))
+    if not total:
+        given_weights[0] = Fraction(given_weights[0]) + 1
+    thresholds = draw(
+        st.lists(
+            st.one_of(st.integers(45, 56), st.decimals(45, 56, places=1)), min_size=1, max_size=8, unique=True
+        ).map(sorted)
+    )
+    rules = program(
+        list(zip(names, given_weights, strict=True)),
+        [(threshold, place) for place, threshold in enumerate(thresholds)],
+        None,
+        rule={"scale": draw(st.sampled_from([1, 10, -1, "1/2"])), "ddof": draw(st.integers(0, 1))},
+        rates={"below": draw(st.sampled_from(["first", "zero"]))},
+    )
+    return rows, rules
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_the_columns_give_the_first_number_that_brute_force_finds(case):
+    rows, rules = case
+    for own in (False, True):
+        found = hensa.to_next_step(rows, rules, own_effect=own)
+        for column in rows:
+            for index, number in enumerate(found[f"to_next_step_{column}"].to_pylist()):
+                check(rows, index, rules, column, own, number)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_an_explanation_gives_the_numbers_of_the_columns(case):
+    rows, rules = case
+    fixed, own = (hensa.to_next_step(rows, rules, own_effect=effect) for effect in (False, True))
+    for index in range(fixed.num_rows):
+        target = explained(rows, index, rules).to_dict()["next_step"]
+        for column in rows:
+            numbers = target["further"][column] if target else {"population_fixed": None, "own_effect": None}
+            name = f"to_next_step_{column}"
+            assert numbers == {"population_fixed": fixed[name][index].as_py(), "own_effect": own[name][index].as_py()}
+
+
+def test_worked_example_takes_50_more_or_51_as_the_members_own_number_moves_the_mean():
+    # z >= 0 takes 60 >= 59.9; but then the mean is 60.4, and 61 >= 60.41.
+    further = explained(WORKED, 0).to_dict()["next_step"]["further"]
+    assert further["new_referrals"] == {"population_fixed": 50, "own_effect": 51}
+
+
+def test_what_every_member_has_takes_one_more_and_lifts_the_score_by_half_the_root_of_99():
+    # The only one with 8: z = sqrt(99) = 9.9499, and (49.8995 + 59.9499) / 2 >= 50. With the SD held at 0 nothing does.
+    further = explained(WORKED, 0).to_dict()["next_step"]["further"]
+    assert further["ad_users"] == {"population_fixed": None, "own_effect": 1}
+
+
+def test_the_outlier_gets_no_further_by_its_own_number():
+    # Fixed: z >= 10 takes x >= 59.9 + 10 * 496.49873 = 5024.8873, 25 more. But no z in 100 rows is above sqrt(99) < 10.
+    assert (5024 - Fraction("59.9")) ** 2 < 100 * Fraction("246510.99") <= (5025 - Fraction("59.9")) ** 2
+    further = explained(WORKED, 99).to_dict()["next_step"]["further"]
+    assert further["new_referrals"] == {"population_fixed": 25, "own_effect": None}
+
+
+def test_a_limit_that_is_a_threshold_is_reached_only_if_all_other_rows_are_alike():
+    # No z among 5 rows is above sqrt(4) = 2, and it is 2 for one against four equal ones.
+    rules = program("x", [(0, 1), (52, 2)], None)
+    alike, unlike = {"x": [3, 3, 3, 3, 0]}, {"x": [3, 3, 3, 4, 0]}
+    for rows, number in ((alike, 4), (unlike, None)):
+        assert hensa.to_next_step(rows, rules, own_effect=True)["to_next_step_x"][4].as_py() == number
+        assert explained(rows, 4, rules).to_dict()["next_step"]["further"]["x"]["own_effect"] == number
+
+
+def test_just_below_the_limit_a_large_number_is_found():
+    # d, 0, 0, 0, 1 have the mean (d + 1)/5 and the variance (d^2 + 1)/5 - (d + 1)^2/25 = (4d^2 - 2d + 4)/25,
+    # and z = (4d - 1)/sqrt(4d^2 - 2d + 4) >= 1.999999.
+    share = Fraction("1.999999") ** 2
+    least = next(d for d in range(1, 2000) if (4 * d - 1) ** 2 >= share * (4 * d * d - 2 * d + 4))
+    rules = program("x", [(0, 1), ("51.999999", 2)], None)
+    rows = {"x": [0, 0, 0, 0, 1]}
+    assert hensa.to_next_step(rows, rules, own_effect=True)["to_next_step_x"][0].as_py() == least
+
+
+@pytest.mark.parametrize("constant", ["null", "error"])
+def test_a_number_that_makes_all_rows_alike_reaches_nothing_where_these_have_no_score(constant):
+    # 3 more make five threes: z = 0 reaches 50 by "centre"; else it takes one more still.
+    rows = {"x": [3, 3, 3, 3, 0]}
+    steps = [(0, 1), (50, 2)]
+    numbers = [
+        hensa.to_next_step(rows, program("x", steps, None, rule={"constant": rule}), own_effect=True)
+        for rule in ("centre", constant)
+    ]
+    assert [found["to_next_step_x"][4].as_py() for found in numbers] == [3, 4]
+
+
+def test_decimal_and_float_measures_are_counted_up_exactly():
+    # means 1 and SDs 1
+    rows = {"x": pa.array([Decimal("0.0"), Decimal("2.0")], pa.decimal128(9, 1)), "y": pa.array([0.0, 2.0])}
+    found = hensa.to_next_step(rows, program("xy", [(0, 1), (50, 2)], None))
+    assert found["to_next_step_x"].to_pylist() == [2, None]  # the other measure's z is -1, so this one's must be 1
+    assert found["to_next_step_y"].to_pylist() == [2, None]
+
+
+def test_a_number_beyond_int64_is_an_error_that_names_the_row():
+    rows = {"x": pa.array([-(2**63), 2**63 - 1, 0])}
+    with pytest.raises(DataError, match=r"Row 0 takes \d+ further units of column 'x'.*beyond int64"):
+        hensa.to_next_step(rows, program("x", [(0, 1), (60, 2)], None))
+
+
+def test_integers_beyond_float64_are_decided_by_integers():
+    # mean 2^62, so 50 is reached from there; float64 cannot tell 2^62 - 1 from it
+    rows = {"x": [2**62 - 1, 2**62 + 1, 2**62 - 3, 2**62 + 3]}
+    found = hensa.to_next_step(rows, program("x", [(0, 1), (50, 2)], None))
+    assert found["to_next_step_x"].to_pylist() == [1, None, 3, None]
+
+
+def test_rows_without_a_score_and_on_the_highest_step_have_no_number():
+    rows = {"x": [0, 2, None, 9, 1], "b": [1, 1, 1, None, 1], "other": list("abcde")}
+    found = hensa.to_next_step(rows, program("x", [(0, 1), (50, 2)], "b"))
+    assert found.column_names == ["x", "b", "other", "to_next_step_x"]  # mean 1
+    assert found["to_next_step_x"].to_pylist() == [1, None, None, None, None]
+
+
+def test_a_population_of_another_month_is_held_fixed():
+    month = {"new_referrals": [0, 20], "ad_users": [0, 20]}  # mean 10, SD 10
+    row = {"new_referrals": 10, "ad_users": 10, "friend_points": 100}
+    facts = hensa.explain(row, HAPITAS, hensa.population(month, HAPITAS), included=False).to_dict()
+    # from 50 to 51: (10 + d - 10) / 10 = 2
+    assert facts["next_step"]["further"]["new_referrals"] == {"population_fixed": 20}
+
+
+def test_a_row_that_cannot_be_in_the_population_is_an_error_unless_apart():
+    month = hensa.population({"new_referrals": [0, 20], "ad_users": [0, 20]}, HAPITAS)
+    row = {"new_referrals": 500, "ad_users": 10, "friend_points": 100}
+    with pytest.raises(DataError, match="Column 'new_referrals' is 500, and no population of 2 rows"):
+        hensa.explain(row, HAPITAS, month)
+    with pytest.raises(DataError, match="Column 'new_referrals' is 500"):
+        hensa.to_next_step({name: [value] for name, value in row.items()}, HAPITAS, month, own_effect=True)
+
+
+def test_welfords_moments_are_taken_as_they_are():
+    rows = {name: values * 3 for name, values in WORKED.items()}
+    exact, rounded = (
+        hensa.explain(row_at(rows, 0), HAPITAS, hensa.population(rows, HAPITAS, method=method)).to_dict()
+        for method in ("exact", "welford")
+    )
+    assert exact["next_step"] == rounded["next_step"]
+
+
+def test_nearly_all_rows_of_a_sample_are_decided_without_integers(monkeypatch):
+    asked = []
+    for name in ("fixed", "own"):
+        monkeypatch.setattr(Further, name, lambda *args: asked.append(args))
+    for own in (False, True):
+        hensa.to_next_step(hensa.sample(20_000), HAPITAS, own_effect=own)
+    assert len(asked) < 20
+
+
+# --- a named rate -----------------------------------------------------------------------------------------------------
+
+
+def test_a_named_rate_is_reached_at_its_threshold():
+    # 12% from step 52: z >= 4 takes 59.9 + 4 * 496.49873 = 2045.895, so 2046 - 10 more of 10
+    named = explained(WORKED, 0, rate="12").to_dict()["named_rate"]
+    assert (named["step"], named["threshold"], named["rate"]) == (52, "52", "12.0")
+    assert named["further"]["new_referrals"]["population_fixed"] == 2036
+
+
+@pytest.mark.parametrize(("rate", "is_paid"), [("9.8", True), (Decimal("9.80"), True), (3, True), (46, False)])
+def test_a_rate_that_is_paid_already_or_nowhere_takes_nothing(rate, is_paid):
+    named = explained(WORKED, 0, rate=rate).to_dict()["named_rate"]
+    assert named == {"wanted": str(rate), "is_paid": is_paid}
+
+
+def test_a_step_that_every_number_jumps_over_is_not_reached_and_a_later_one_is():
+    # mean 1, SD 1: 3 more give 53, 4 more 54. Rates of 5% or more: from 52.5 to below 52.9, and from 53.5 on.
+    rows = {"x": [0, 2]}
+    steps = [(0, 1), ("52.5", 5), ("52.9", 2), ("53.5", 6)]
+    further = explained(rows, 0, program("x", steps, None), rate=5).to_dict()["named_rate"]["further"]
+    assert further["x"]["population_fixed"] == 5  # -1 + 5 = 4 >= 3.5
+    further = explained(rows, 0, program("x", steps[:3], None), rate=5).to_dict()["named_rate"]["further"]
+    assert further["x"]["population_fixed"] is None
+
+
+@pytest.mark.parametrize("rate", [27.5, "much", "nan", b"1"])
+def test_a_rate_that_is_no_decimal_is_refused(rate):
+    with pytest.raises(DataError, match="it must be a decimal number in the unit of the rate table"):
+        explained(WORKED, 0, rate=rate)
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+ENGLISH = """\
+Hapitas Friend (ハピタスフレンド): referrers by new referrals and active friends
+Your rate is 9.8% and your reward 9,800 points.
+You are compared with all 100 members of the run.
+New referrals: you have 10. The mean is 59.9 and the standard deviation 496.49873, so your standard score is \
+(10 - 59.9) / 496.49873 + 50 = 49.8995.
+Ad users: you have 7, as has every member, so your standard score is 50.
+Your score is the mean of these standard scores: 49.9497.
+A score from 49 to below 50 is on step 49, which pays 9.8%.
+Friend points: 100,005 x 9.8% = 9,800.49, rounded down, so your reward is 9,800 points.
+The next step, 50, starts at a score of 50 and pays 10%. All else being equal, it takes:
+- New referrals: 50 more if the mean and the standard deviation stay as they are; 51 more when your own number moves \
+them too.
+- Ad users: no number reaches it if the mean and the standard deviation stay as they are; 1 more when your own number \
+moves them too.
+Not published, and filled in by us: that the variance divides by n, the standard score where all members have the \
+same, how points are rounded."""
+
+JAPANESE = """\
+Hapitas Friend (ハピタスフレンド): referrers by new referrals and active friends
+ポイント率は9.8%、付与ポイントは9,800ポイントです。
+集計対象の100人全員と比べています。
+新規紹介登録者数は10人です。平均は59.9、標準偏差は496.49873なので、偏差値は（10 - 59.9）÷ 496.49873 + 50 = 49.8995です。
+広告利用者数は7人で、全員が同じ値なので、偏差値は50です。
+スコアはこれらの偏差値の平均で、49.9497です。
+スコア49以上50未満はステップ49で、ポイント率は9.8%です。
+有効ポイント100,005ポイント × 9.8% = 9,800.49、端数切り捨てなので、付与ポイントは9,800ポイントです。
+次のステップ50はスコア50以上で、ポイント率は10%です。ほかの数値が同じ場合に必要な数は次のとおりです。
+・新規紹介登録者数：平均と標準偏差が変わらなければ、あと50人。ご自身の数による平均と標準偏差の変化も含めると、あと51人。
+・広告利用者数：平均と標準偏差が変わらなければ、いくつ増えても届きません。\
+ご自身の数による平均と標準偏差の変化も含めると、あと1人。
+次の点は公表されておらず、当方で補ったものです：分散をnで割ること、全員が同じ値のときの偏差値、ポイントの端数処理。"""
+
+
+@pytest.mark.parametrize(("lang", "text"), [("en", ENGLISH), ("ja", JAPANESE)])
+def test_worked_example_in_words(lang, text):
+    # SD sqrt(246,510.99) = 496.498731; z = -49.9 / 496.498731 = -0.100504; score 50 - 0.050252
+    assert str(explained(WORKED, 0, lang=lang)) == text
+
+
+def test_a_reconstructed_rate_is_said_to_be_one():
+    # the outlier: 50 + sqrt(99)/2 is on step 54, and 54 and 55 are fill-ins
+    assert explained(WORKED, 99).to_dict()["standing"]["rates.steps[54]"] == "reconstructed"
+    assert "filled in by us: the rate of step 54, the rate of step 55, " in explained(WORKED, 99).text
+    assert (
+        "当方で補ったものです：ステップ54のポイント率、ステップ55のポイント率、"
+        in explained(WORKED, 99, lang="ja").text
+    )
+
+
+def test_both_languages_have_the_same_sentences_about_the_same_facts():
+    fields = {
+        lang: {
+            key: {field for _, field, _, _ in string.Formatter().parse(text) if field} for key, text in words.items()
+        }
+        for lang, words in _WORDS.items()
+    }
+    assert fields["en"] == fields["ja"]
+    assert _NAMES["en"].keys() == _NAMES["ja"].keys()
+
+
+def test_the_facts_are_those_of_the_score_and_are_json():
+    rows = hensa.sample(300).read_all()
+    columns = ("score", "step", "reward", "new_referrals_score")
+    scored = hensa.score(rows, HAPITAS, columns=columns).to_pylist()
+    population = hensa.population(rows, HAPITAS)
+    for row in scored[::50]:
+        facts = hensa.explain({name: row[name] for name in rows.column_names}, HAPITAS, population).to_dict()
+        assert json.loads(json.dumps(facts)) == facts
+        assert [facts["score"], facts["step"], facts["reward"]["points"]] == [row[name] for name in columns[:3]]
+        assert facts["measures"][0]["standard_score"] == row["new_referrals_score"]
+
+
+def test_a_score_just_below_a_threshold_does_not_look_like_it():
+    rows = {"x": [1_000_000] * 2 + [0, 2_000_001], "b": [1] * 4}
+    text = explained(rows, 0, program("x", [(0, 1), (50, 2)])).text
+    # mean 1,000,000.25, SD sqrt((2 * 0.25^2 + 1,000,000.25^2 + 1,000,000.75^2) / 4) = 707,107.13; z = -3.5355e-7
+    assert "Your score is this standard score: 49.9999996." in text
+
+
+def test_weights_scale_and_a_share_are_told():
+    rules = program(
+        [("x", 2), ("y", 1)], [(0, "0.01"), (50, "0.5")], rule={"scale": 10, "ddof": 1}, rates={"unit": "share"}, cap=3
+    )
+    text = explained({"x": [0, 2], "y": [1, 3], "b": [8, 8]}, 1, rules).text
+    # SD with ddof 1: sqrt(2); z = 1/sqrt(2) = 0.70711, times 10, and 50
+    assert "(2 - 1) / 1.4142136 x 10 + 50 = 57.0711." in text
+    assert "Your score is the mean of these standard scores with the weights 2, 1: 57.0711." in text
+    assert "b: 8 x 50% = 4, at most 3, so your reward is 3 points." in text
+    assert "There is no higher step." in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "rates", "sentence"),
+    [
+        ([0, 2], {}, "A score below 60 is on step 0, the lowest, which pays 1%."),
+        ([0, 2], {"below": "zero"}, "A score below 40 is on no step and pays nothing."),
+    ],
+)
+def test_a_score_below_the_table_is_told(rows, rates, sentence):
+    rules = program("x", [(40, 1), (60, 2)], rule={"scale": 20}, rates=rates)
+    assert sentence in explained({"x": rows, "b": [1, 1]}, 0, rules).text
+
+
+def test_a_measure_that_does_not_raise_the_score_is_told():
+    rules = program([("x", 2), ("y", -1)], [(0, 1), (52, 2)], None)
+    found = explained({"x": [0, 2, 5], "y": [1, 3, 4]}, 0, rules)
+    assert "- y: more does not raise your score." in found.text
+    assert found.to_dict()["next_step"]["further"]["y"] == {"population_fixed": None, "own_effect": None}
+
+
+def test_a_row_without_a_score_says_what_is_missing():
+    rows = {"x": [1, 2, None], "b": [1, 1, 1]}
+    assert str(explained(rows, 2, program("x"))) == "test\nYou have no score.\nx: not known."
+    alike = {"x": [1, 1], "b": [1, 1]}
+    rules = program("x", rule={"constant": "null"})
+    assert str(explained(alike, 0, rules)) == "test\nYou have no score.\nx: the same for every member."
+
+
+def test_another_language_is_refused():
+    with pytest.raises(DataError, match='lang is \'fr\'; it must be "en" or "ja"'):
+        explained(WORKED, 0, lang="fr")
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def month(tmp_path):
+    rows = ["referrer_id,new_referrals,ad_users,friend_points", *(f"{i:03},10,7,100005" for i in range(99))]
+    path = tmp_path / "month.csv"
+    path.write_text("\n".join([*rows, "099,5000,7,100005", "x,1,,1", "x,1,,1"]) + "\n")
+    return path
+
+
+def hensa_command(*args):
+    testing, cli = pytest.importorskip("typer.testing"), pytest.importorskip("hensa.cli")
+    return testing.CliRunner().invoke(cli.app, [str(arg) for arg in args])
+
+
+@pytest.mark.parametrize(("lang", "text"), [("en", ENGLISH), ("ja", JAPANESE)])
+def test_the_command_prints_the_text(month, lang, text):
+    result = hensa_command("explain", month, "--id", "000", "--lang", lang)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, text + "\n", "")
+
+
+def test_the_command_prints_the_facts_against_a_population_that_the_row_is_not_part_of(month, tmp_path):
+    stored = tmp_path / "population.json"
+    assert hensa_command("population", month, "-o", stored).exit_code == 0
+    options = ("--id", "099", "--json", "--rate", "27.5", "--population", stored, "--apart")
+    facts = json.loads(hensa_command("explain", month, *options).stdout)
+    assert facts == explained(WORKED, 99, rate="27.5", included=False).to_dict()
+
+
+def test_the_command_explains_a_row_among_its_cohort(tmp_path):
+    path = tmp_path / "sites.csv"
+    path.write_text("id,site,new_referrals,ad_users,friend_points\n1,a,0,0,9\n2,a,2,2,9\n3,b,50,50,9\n4,b,70,70,9\n")
+    facts = json.loads(hensa_command("explain", path, "--id", 3, "--id-column", "id", "--by", "site", "--json").stdout)
+    assert [measure["mean"] for measure in facts["measures"]] == [60, 60]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--id", "100"), "found 0 rows whose referrer_id is 100; exactly one is needed"),
+        (("--id", "x"), "found 2 rows whose referrer_id is x; exactly one is needed"),
+        (("--id", "1", "--id-column", "member"), "there is no column 'member' to find a row by"),
+    ],
+)
+def test_a_row_that_is_not_found_once_is_an_error(month, options, sentence):
+    result = hensa_command("explain", month, *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert sentence in result.stderr
+
+
+def test_the_command_next_step_writes_the_columns(month, tmp_path):
+    for options, numbers in (((), [50, None]), (("--own-effect",), [51, 1])):
+        out = tmp_path / "out.parquet"
+        assert hensa_command("next-step", month, "-o", out, *options).exit_code == 0
+        row = pq.read_table(out).slice(0, 1).to_pylist()[0]
+        assert [row["to_next_step_new_referrals"], row["to_next_step_ad_users"]] == numbers

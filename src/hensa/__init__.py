@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hensa import kernels
+from hensa.compare import Comparison, Solution, Tally, compare, solve
 from hensa.errors import DataError, HensaError, ProgramError
 from hensa.events import Board, Compensation, Event, Prize, compensate, rank
 from hensa.explain import Explanation, explain
@@ -38,6 +39,7 @@ __all__ = [
     "Board",
     "Bonus",
     "Campaign",
+    "Comparison",
     "Compensation",
     "Criterion",
     "DataError",
@@ -56,9 +58,12 @@ __all__ = [
     "RateTable",
     "Restatement",
     "Reward",
+    "Solution",
     "Stages",
     "StandardScore",
     "Step",
+    "Tally",
+    "compare",
     "compensate",
     "explain",
     "kernels",
@@ -68,6 +73,7 @@ __all__ = [
     "restate",
     "sample",
     "score",
+    "solve",
     "to_next_step",
 ]
 

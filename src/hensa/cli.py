@@ -6,10 +6,11 @@ Data goes to standard output, messages to standard error. Exit codes: 0 done, 1 
 import json
 import os
 import platform
+import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from enum import StrEnum
 from io import TextIOWrapper
@@ -24,6 +25,7 @@ import pyarrow.compute as pc
 
 import hensa
 from hensa import kernels
+from hensa.compare import EDGES
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
 from hensa.files import ROW_GROUP, format_of, naming, read, replacing, write
@@ -36,11 +38,14 @@ from hensa.terminal import (
     boards_table,
     cohorts,
     console,
+    costs_table,
     ending,
     moments_table,
+    printer,
     say,
     totals_table,
     typer,
+    winners_table,
 )
 
 __all__ = ["app", "main"]
@@ -76,6 +81,10 @@ def monthly(month: str | None) -> str | None:
     except HensaError as error:
         raise typer.BadParameter(str(error)) from None
     return month
+
+
+def writable_if_any(path: str | None) -> str | None:
+    return None if path is None else writable(path)
 
 
 def version(wanted: bool) -> None:
@@ -377,6 +386,77 @@ def next_step(
             write(file, output, found.schema, parts, advance)
     say(f"{found.num_rows:,} rows")
     run.report(found.num_rows)
+
+
+@app.command()
+def compare(
+    source: Source,
+    program: Annotated[
+        list[str],
+        typer.Option("--program", "-p", metavar="NAME|FILE", help="Give two or more; the first is compared with."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", callback=writable_if_any, help="The rows, with each reward."),
+    ] = None,
+    band: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Also by bands of this column, such as a number of friends.")
+    ] = None,
+    edges: Annotated[str, typer.Option(metavar="N,...", help="Where the bands begin.")] = ",".join(map(str, EDGES)),
+    budget: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Also the last program, its rates scaled to N points.")
+    ] = None,
+    scaled: Annotated[str | None, typer.Option(metavar="FILE.toml", help="Write that program to a file.")] = None,
+    as_json: AsJson = False,
+    threads: Threads = None,
+) -> None:
+    """Pay the rows of IN under several programs: who gains, who loses, by how much, and the cost of each."""
+    if not re.fullmatch("-?[0-9]+(,-?[0-9]+)*", edges):
+        raise typer.BadParameter(f"--edges is {edges}; it must be whole numbers such as 1,10,100")
+    if as_json and output == "-":
+        raise typer.BadParameter("--json and --output - both write to standard output; give one")
+    if scaled and budget is None:
+        raise typer.BadParameter("--scaled writes what --budget finds; give both")
+    rules = [Program.load(name) for name in program]
+    for written in filter(None, (output, scaled)):
+        keep_apart(written, source, *program)
+    solution = None
+    with ExitStack() as stack:
+        run = Run()
+        file = stack.enter_context(replacing(output)) if output else None
+        scaled_file = stack.enter_context(replacing(scaled)) if scaled else None
+        stack.enter_context(run.progress)
+        with run.stage("read"):
+            rows = read(source, [*(column for rule in rules for column in rule.columns), *([band] if band else [])])
+        with run.stage("compare"), naming(source):
+            if budget is not None:
+                solution = hensa.solve(rows, rules[-1], budget, threads=threads)
+                rules.append(solution.program)
+                if scaled_file:
+                    scaled_file.write(solution.program.to_toml().encode())
+            found = hensa.compare(rows, rules, band, [int(edge) for edge in edges.split(",")], threads)
+        if file is not None and output is not None:
+            with run.stage("write", total=rows.num_rows) as advance:
+                parts = (found.rows.slice(start, ROW_GROUP) for start in range(0, rows.num_rows, ROW_GROUP))
+                write(file, output, found.rows.schema, parts, advance)
+    if as_json:
+        facts = found.to_dict()
+        if solution is not None:
+            facts["solution"] = {"factor": str(solution.factor), "program": solution.program.to_toml()}
+        print(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        target = console if output == "-" else printer
+        first, *others = found.costs
+        target.print(costs_table(found.costs))
+        for name in others:
+            target.print(f"\n{name} against {first}, in points", soft_wrap=True)
+            target.print(winners_table(found.totals[name], found.bands[name]))
+    if solution is not None:
+        say(f"{solution.program.name} has the rates of {rules[-2].name} times {solution.factor}")
+    for name, total in found.totals.items():
+        if total.missing:
+            say(f"{total.missing:,} rows have no reward under {next(iter(found.costs))} or {name}: not compared")
+    run.report(rows.num_rows)
 
 
 @app.command()

@@ -346,7 +346,7 @@ def _bands(table: pa.Table, band: str | None, edges: Sequence[int]) -> tuple[Int
     labels += [
         f"{edge:,}" if edge == last else f"{edge:,} to {last:,}" for edge, last in zip(edges, lasts, strict=False)
     ]
-    labels.append(f"{edges[-1]:,} or more")
+    labels.append(f"{edges[-1]:,}+")
     codes = np.searchsorted(edges, column.fill_null(0).to_numpy(), side="right").astype(np.int64)
     if column.null_count:
         codes[column.is_null().to_numpy()] = len(labels)

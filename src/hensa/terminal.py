@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hensa.columns import exact_sum
+from hensa.compare import Tally
 from hensa.errors import HensaError
 from hensa.files import sentence
 from hensa.population import Population
@@ -35,17 +36,22 @@ __all__ = [
     "boards_table",
     "cohorts",
     "console",
+    "costs_table",
     "ending",
     "moments_table",
     "plain_table",
+    "printer",
     "say",
     "totals_table",
     "typer",
+    "winners_table",
 ]
 
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+printer = Console(highlight=False, markup=False, emoji=False)
+"""For tables that are what was asked for, so that they go to standard output."""
 
 
 @contextmanager
@@ -152,10 +158,29 @@ def boards_table(boards: pa.Table, names: list[str]) -> Table:
     return table
 
 
-def plain_table(*headings: str) -> Table:
+def plain_table(*headings: str, numbers: int = 2) -> Table:
+    """A table without lines, whose columns after the first are numbers, as many as `numbers`."""
     table = Table(box=None, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in (1, 2) else "left", overflow="fold")
+        table.add_column(heading, justify="right" if 1 <= index <= numbers else "left", overflow="fold")
+    return table
+
+
+def costs_table(costs: Mapping[str, int]) -> Table:
+    """What each program pays, and how much more than the first."""
+    first, *_ = costs.values()
+    table = plain_table("program", "points", "difference")
+    for name, cost in costs.items():
+        table.add_row(name, f"{cost:,}", f"{cost - first:+,}" if cost != first else "0")
+    return table
+
+
+def winners_table(total: Tally, bands: Sequence[Tally]) -> Table:
+    """Who gains and who loses: rows and points."""
+    table = plain_table("rows", "gain", "lose", "stay", "gained", "lost", "in all", numbers=6)
+    for tally in (*(band for band in bands if band.rows), total):
+        counts = (f"{count:,}" for count in (tally.gains, tally.loses, tally.stays, tally.gained, tally.lost))
+        table.add_row(tally.band, *counts, f"{tally.difference:+,}" if tally.difference else "0")
     return table
 
 

@@ -263,10 +263,17 @@ def test_nearly_all_rows_of_a_sample_are_decided_without_integers(monkeypatch):
 
 
 def test_a_named_rate_is_reached_at_its_threshold():
-    # 12% from step 52: z >= 4 takes 59.9 + 4 * 496.49873 = 2045.895, so 2046 - 10 more of 10
+    # 12% from step 52. Fixed: z >= 4 takes 59.9 + 4 * 496.49873 = 2045.895, so 2046 - 10 more. With the own effect,
+    # x + d, 98 tens and 5000: mean (5980 + x + d)/100.
+    def z_squared(x):
+        values = [x] + [10] * 98 + [5000]
+        mean, variance = exact_moments(values)
+        return (x - mean) ** 2 / variance
+
+    least = next(d for d in range(2000, 3000) if z_squared(10 + d) >= 16)
     named = explained(WORKED, 0, rate="12").to_dict()["named_rate"]
     assert (named["step"], named["threshold"], named["rate"]) == (52, "52", "12.0")
-    assert named["further"]["new_referrals"]["population_fixed"] == 2036
+    assert named["further"]["new_referrals"] == {"population_fixed": 2036, "own_effect": least}
 
 
 @pytest.mark.parametrize(("rate", "is_paid"), [("9.8", True), (Decimal("9.80"), True), (3, True), (46, False)])

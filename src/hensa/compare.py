@@ -227,7 +227,8 @@ def solve(
     Raises
     ------
     DataError
-        As for `score`; the budget, digits or places are not allowed; a rate or a base is negative.
+        As for `score`; the budget, digits or places are not allowed; a rate or a base is negative; the budget is less
+        than what is paid whatever the rates.
 
     Examples
     --------
@@ -261,7 +262,11 @@ def solve(
     best = at(most)
     if best.total <= budget:
         return best
-    low, high, best = 0, most, at(0)  # which pays nothing
+    low, high, best = 0, most, at(0)
+    if best.total > budget:
+        raise DataError(
+            f"budget is {budget}, and {program.name!r} pays {best.total} points at rates of 0; it must be that or more."
+        )
     while high - low > 1:
         middle = (low + high) // 2
         found = at(middle)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from hensa.errors import DataError
 from hensa.further import Further
 from hensa.population import Population
-from hensa.program import Program, RateTable
+from hensa.program import Program, RateTable, StandardScore
 from hensa.scoring import score
 
 __all__ = ["Explanation", "explain"]
@@ -236,6 +236,8 @@ def explain(
     """
     if lang not in get_args(Lang):
         raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
+    if not isinstance(program.rule, StandardScore):
+        raise DataError(f"Program {program.name!r} has no standard scores, and explain knows no other rule.")
     facts = _standard_score_facts(row, program, population, None if rate is None else _rate(rate), included)
     return Explanation(facts, "\n".join(_standard_score_lines(facts, program, lang)))
 
@@ -256,6 +258,7 @@ def _standard_score_facts(
     row: Mapping[str, Any], program: Program, population: Population, wanted: Decimal | None, included: bool
 ) -> Facts:
     rule, rates, reward = program.rule, program.rates, program.reward
+    assert isinstance(rule, StandardScore)
     names = [measure.column for measure in rule.measures]
     is_paid = reward is not None and reward.base in row
     columns = ["score", "step", *(f"{name}_score" for name in names), *(["reward"] if is_paid else [])]
@@ -364,6 +367,7 @@ def _plain(value: Any) -> Any:
 
 def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
     words, rule, rates = _WORDS[lang], program.rule, program.rates
+    assert isinstance(rule, StandardScore)
     yield facts["title"]
     if facts["score"] is None:
         yield words["unscored"]
@@ -426,15 +430,16 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
 
 
 def _target_lines(sentence: str, target: Facts, facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
-    words, unit = _WORDS[lang], program.rates.unit
+    words, unit, rule = _WORDS[lang], program.rates.unit, program.rule
+    assert isinstance(rule, StandardScore)
     yield words[sentence].format(
         step=target["step"],
         threshold=_number(Decimal(target["threshold"])),
         rate=_percent(target["rate"], unit),
         wanted=_percent(target["wanted"], unit) if "wanted" in target else "",
     )
-    sign = program.rule.scale * sum(measure.weight for measure in program.rule.measures)
-    for measure in program.rule.measures:
+    sign = rule.scale * sum(measure.weight for measure in rule.measures)
+    for measure in rule.measures:
         numbers = target["further"][measure.column]
         if measure.weight * sign <= 0:
             clauses = [words["weight_none"]]

@@ -34,7 +34,7 @@ from hensa.errors import DataError
 from hensa.moments import Moments
 from hensa.population import Population
 from hensa.population import population as population_of
-from hensa.program import Program
+from hensa.program import Program, StandardScore
 from hensa.scoring import score
 from hensa.tiers import Tiers
 
@@ -64,7 +64,8 @@ class Further:
 
     def __init__(self, program: Program, population: Population) -> None:
         rule = program.rule
-        self.program = program
+        assert isinstance(rule, StandardScore)
+        self.program, self.rule = program, rule
         self.columns = [measure.column for measure in rule.measures]
         self.moments = [Moments(population.count, population[name].state, rule.ddof) for name in self.columns]
         self.means = [moments.mean_exact for moments in self.moments]
@@ -110,9 +111,9 @@ class Further:
 
         def reaches(d: int) -> bool:
             spread = ((a + (self.count - 1) * d) ** 2 + c) / (self.count - 1)
-            if not spread and self.program.rule.constant != "centre":
+            if not spread and self.rule.constant != "centre":
                 return False  # every row is alike, and has no score
-            variance = spread / (self.count * (self.count - self.program.rule.ddof))
+            variance = spread / (self.count * (self.count - self.rule.ddof))
             tiers = self._tiers(measure, self.means[measure] + Fraction(d, self.count), variance)
             return tiers.compare(_replaced(values, measure, values[measure] + d), threshold) >= 0
 
@@ -273,6 +274,10 @@ def to_next_step(
     >>> to_next_step(rows, program, own_effect=True)["to_next_step_new_referrals"].to_pylist()
     [11, None]
     """
+    if not isinstance(program.rule, StandardScore):
+        raise DataError(
+            f"Program {program.name!r} has no standard scores, so its next step takes no number of a measure."
+        )
     table = table_of(rows)
     names = [f"to_next_step_{measure.column}" for measure in program.rule.measures]
     for name in names:

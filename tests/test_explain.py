@@ -103,6 +103,8 @@ def cases(draw):
     column = st.lists(st.integers(-1, largest), min_size=length, max_size=length)
     alike = st.integers(0, largest).map(lambda x: [x] * length)
     rows = {name: draw(st.one_of(column, column, column, alike)) for name in names}
+    far = draw(st.sampled_from([0, 0, 10**9, 10**15, 2**61]))  # where float64 loses the last digits
+    rows = {name: [far + x for x in values] for name, values in rows.items()}
     given_weights = [draw(weights) for _ in names]
     total = sum(map(Fraction, given_weights))
     if not total:
@@ -182,6 +184,24 @@ def test_just_below_the_limit_a_large_number_is_found():
     rules = program("x", [(0, 1), ("51.999999", 2)], None)
     rows = {"x": [0, 0, 0, 0, 1]}
     assert hensa.to_next_step(rows, rules, own_effect=True)["to_next_step_x"][0].as_py() == least
+
+
+@pytest.mark.parametrize("below", range(29_999_990, 30_000_010, 3))
+def test_a_row_far_below_alike_rows_of_large_numbers_is_not_decided_by_rounded_ones(below):
+    # float64 holds the mean to about 1e-4; times a deviation of 3e7 that is more than the spread of the others
+    others = [10**12, 10**12 + 1] * 5000
+    rows = {"x": [10**12 - below, *others]}
+    found = hensa.to_next_step(rows, program("x", [(0, 1), (90, 2)], None), own_effect=True)["to_next_step_x"][
+        0
+    ].as_py()
+
+    def reaches(number):  # 40 SDs
+        mean, variance = exact_moments([10**12 - below + number, *others])
+        deviation = 10**12 - below + number - mean
+        return deviation > 0 and deviation**2 >= 40**2 * variance
+
+    assert reaches(found)
+    assert not reaches(found - 1)
 
 
 @pytest.mark.parametrize("constant", ["null", "error"])

@@ -21,7 +21,7 @@ Float64 proposes the number and a bound on its error says whether it is the one;
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, nan, sqrt
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,6 +45,8 @@ Int64s: TypeAlias = npt.NDArray[np.int64]
 
 _EPSILON = 2.0**-40
 """Of a bound on errors: far more than the few roundings of 2**-53 in every number here add up to."""
+_SMALLEST_SD = 2.0**-1000
+"""Below, float64 has fewer bits; then integers decide."""
 _MOST = 2**63 - 1
 _OFF_TABLE = 2**16 - 1
 """No step has this index; it stands for a score below the first threshold of a table with below = "zero"."""
@@ -168,19 +170,19 @@ class _Floats:
         )
         self.factors = np.array([_float(weight) for weight in further.tiers.weights])
         self.c = np.divide(self.factors, self.sds, out=np.zeros(len(self.sds)), where=self.sds > 0)
+        self.c[(self.sds > 0) & (self.sds < _SMALLEST_SD)] = nan
 
     def numbers(self, values: Floats, measure: int, thresholds: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Of each row a number of units (inf: none does), and whether that is proved.
 
         `values` has a row for each measure. What overflows or is nan proves nothing.
         """
-        others = np.arange(len(self.c)) != measure
         shape = np.zeros(values.shape[1])
-        rest, blur = (
-            shape + float(self.further.tiers.centre),
-            np.abs(thresholds) + abs(float(self.further.tiers.centre)),
-        )
-        for i in np.flatnonzero(others):
+        if 0 < self.sds[measure] < _SMALLEST_SD:
+            return shape, shape > 0
+        centre = float(self.further.tiers.centre)
+        rest, blur = shape + centre, np.abs(thresholds) + abs(centre) + np.abs(self.factors).sum()
+        for i in np.flatnonzero(np.arange(len(self.c)) != measure):
             rest += self.c[i] * (values[i] - self.means[i])
             blur += abs(self.c[i]) * (np.abs(values[i]) + abs(self.means[i]))
         x, mean, factor = values[measure], self.means[measure], self.factors[measure]
@@ -188,23 +190,22 @@ class _Floats:
         standard: Callable[[Floats], tuple[Floats, Floats]]
         if self.is_own:
             n, most = float(self.further.count), sqrt(self.further.most)
-            a = n * (x - mean)
+            a, a_blur = n * (x - mean), _EPSILON * n * (np.abs(x) + abs(mean))
             total = (n - 1) * n * _float(self.further.moments[measure].state.m2(self.further.count))
-            c, c_blur = total - a * a, _EPSILON * (total + a * a)
+            c, c_blur = total - a * a, _EPSILON * (total + a * a) + 2 * np.abs(a) * a_blur + a_blur**2
             ratio = wanted / most
             d = np.ceil((ratio * np.sqrt(c / (1 - ratio * ratio)) - a) / (n - 1))
 
             def standard(d: Floats) -> tuple[Floats, Floats]:
                 # |∂z/∂A| <= L/r and |∂z/∂C| <= L/(2r²) with r² = A² + C, which is at least half as large wherever the
                 # true A and C lie, or the error is called infinite.
-                ad, ad_blur = a + (n - 1) * d, _EPSILON * n * (np.abs(x) + abs(mean) + d)
+                ad, ad_blur = a + (n - 1) * d, a_blur + _EPSILON * n * d
                 square = ad * ad + c
                 near = (c > c_blur) & (2 * np.abs(ad) * ad_blur + ad_blur**2 + c_blur <= square / 2)
                 error = most * (2 * ad_blur / np.sqrt(square) + c_blur / square + _EPSILON)
                 return most * ad / np.sqrt(square), np.where(near, error, inf)
 
-            none = factor * (wanted - most) > _EPSILON * (blur + factor * most)
-            none &= c > c_blur
+            none = (factor * (wanted - most) > _EPSILON * (blur + factor * most)) & (c > c_blur)
         else:
             sd = self.sds[measure]
             d = np.ceil(mean + wanted * sd - x)

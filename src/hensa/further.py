@@ -43,8 +43,6 @@ __all__ = ["Further", "to_next_step"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
-_EPSILON = 2.0**-40
-"""Of a bound on errors: far more than the few roundings of 2**-53 in every number here add up to."""
 _SMALLEST_SD = 2.0**-1000
 """Below, float64 has fewer bits; then integers decide."""
 _MOST = 2**63 - 1
@@ -168,6 +166,8 @@ class _Floats:
             np.array([_float(number) for number in numbers])
             for numbers in (further.means, [moments.sd for moments in further.moments])
         )
+        # At most 8 roundings of 2^-53 and one for each measure go into any number here.
+        self.epsilon = (len(self.means) + 16) * 2.0**-50
         self.factors = np.array([_float(weight) for weight in further.tiers.weights])
         self.c = np.divide(self.factors, self.sds, out=np.zeros(len(self.sds)), where=self.sds > 0)
         self.c[(self.sds > 0) & (self.sds < _SMALLEST_SD)] = nan
@@ -180,6 +180,7 @@ class _Floats:
         shape = np.zeros(values.shape[1])
         if 0 < self.sds[measure] < _SMALLEST_SD:
             return shape, shape > 0
+        epsilon = self.epsilon
         centre = float(self.further.tiers.centre)
         rest, blur = shape + centre, np.abs(thresholds) + abs(centre) + np.abs(self.factors).sum()
         for i in np.flatnonzero(np.arange(len(self.c)) != measure):
@@ -190,34 +191,34 @@ class _Floats:
         standard: Callable[[Floats], tuple[Floats, Floats]]
         if self.is_own:
             n, most = float(self.further.count), sqrt(self.further.most)
-            a, a_blur = n * (x - mean), _EPSILON * n * (np.abs(x) + abs(mean))
+            a, a_blur = n * (x - mean), epsilon * n * (np.abs(x) + abs(mean))
             total = (n - 1) * n * _float(self.further.moments[measure].state.m2(self.further.count))
-            c, c_blur = total - a * a, _EPSILON * (total + a * a) + 2 * np.abs(a) * a_blur + a_blur**2
+            c, c_blur = total - a * a, epsilon * (total + a * a) + 2 * np.abs(a) * a_blur + a_blur**2
             ratio = wanted / most
             d = np.ceil((ratio * np.sqrt(c / (1 - ratio * ratio)) - a) / (n - 1))
 
             def standard(d: Floats) -> tuple[Floats, Floats]:
                 # |∂z/∂A| <= L/r and |∂z/∂C| <= L/(2r²) with r² = A² + C, which is at least half as large wherever the
                 # true A and C lie, or the error is called infinite.
-                ad, ad_blur = a + (n - 1) * d, a_blur + _EPSILON * n * d
+                ad, ad_blur = a + (n - 1) * d, a_blur + epsilon * n * d
                 square = ad * ad + c
                 near = (c > c_blur) & (2 * np.abs(ad) * ad_blur + ad_blur**2 + c_blur <= square / 2)
-                error = most * (2 * ad_blur / np.sqrt(square) + c_blur / square + _EPSILON)
+                error = most * (2 * ad_blur / np.sqrt(square) + c_blur / square + epsilon)
                 return most * ad / np.sqrt(square), np.where(near, error, inf)
 
-            none = (factor * (wanted - most) > _EPSILON * (blur + factor * most)) & (c > c_blur)
+            none = (factor * (wanted - most) > epsilon * (blur + factor * most)) & (c > c_blur)
         else:
             sd = self.sds[measure]
             d = np.ceil(mean + wanted * sd - x)
 
             def standard(d: Floats) -> tuple[Floats, Floats]:
-                return (x + d - mean) / sd, _EPSILON * (np.abs(x) + abs(mean) + d) / sd
+                return (x + d - mean) / sd, epsilon * (np.abs(x) + abs(mean) + d) / sd
 
             none = shape > 0
         d = np.maximum(d, 1.0)
         (z, z_blur), (z_before, z_before_blur) = standard(d), standard(d - 1)
-        enough = factor * (z - wanted) > factor * z_blur + _EPSILON * (blur + factor * np.abs(z))
-        too_few = factor * (wanted - z_before) > factor * z_before_blur + _EPSILON * (blur + factor * np.abs(z_before))
+        enough = factor * (z - wanted) > factor * z_blur + epsilon * (blur + factor * np.abs(z))
+        too_few = factor * (wanted - z_before) > factor * z_before_blur + epsilon * (blur + factor * np.abs(z_before))
         # up to 2^52 every whole number is a float64
         proved = enough & (too_few | (d == 1.0)) & (d < 2.0**52)
         return np.where(none, inf, d), proved | none

@@ -347,14 +347,26 @@ def test_the_command_prints_costs_winners_and_losers(month):
         ["high", "231", "-10"],
         [],
         ["high", "against", "low,", "in", "points"],
-        ["rows", "gain", "lose", "stay", "gained", "lost", "in", "all"],
-        ["1", "1", "0", "0", "20", "0", "+20"],
-        ["3", "to", "9", "0", "0", "1", "0", "0", "0"],
-        ["1,000+", "0", "1", "0", "0", "30", "-30"],
-        ["unknown", "0", "0", "1", "0", "0", "0"],
-        ["all", "1", "1", "2", "20", "30", "-10"],
+        ["rows", "gain", "lose", "stay", "gained", "lost"],
+        ["1", "1", "0", "0", "20", "0"],
+        ["3", "to", "9", "0", "0", "1", "0", "0"],
+        ["1,000+", "0", "1", "0", "0", "30"],
+        ["unknown", "0", "0", "1", "0", "0"],
+        ["all", "1", "1", "2", "20", "30"],
     ]
     assert "1 rows have no reward under low or high: not compared" in result.stderr
+
+
+def test_winners_and_losers_of_a_hundred_million_rows_fit_80_columns():
+    terminal, rich = pytest.importorskip("hensa.terminal"), pytest.importorskip("rich.console")
+    total = hensa.Tally("100 to 499", 99_999_999, 99_999_999, 99_999_999, 0, 10**10 - 1, 10**10 - 1, 0, 0)
+    screen = rich.Console(width=80)
+    with screen.capture() as shown:
+        screen.print(terminal.winners_table(total, []))
+    assert shown.get().split() == [
+        *("rows", "gain", "lose", "stay", "gained", "lost"),
+        *("100", "to", "499", *["99,999,999"] * 3, *["9,999,999,999"] * 2),
+    ]
 
 
 def test_the_command_prints_json_and_writes_the_rows_and_the_scaled_program(month, tmp_path):

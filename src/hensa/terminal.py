@@ -177,10 +177,10 @@ def costs_table(costs: Mapping[str, int]) -> Table:
 
 def winners_table(total: Tally, bands: Sequence[Tally]) -> Table:
     """Who gains and who loses: rows and points."""
-    table = plain_table("rows", "gain", "lose", "stay", "gained", "lost", "in all", numbers=6)
+    table = plain_table("rows", "gain", "lose", "stay", "gained", "lost", numbers=5)
     for tally in (*(band for band in bands if band.rows), total):
-        counts = (f"{count:,}" for count in (tally.gains, tally.loses, tally.stays, tally.gained, tally.lost))
-        table.add_row(tally.band, *counts, f"{tally.difference:+,}" if tally.difference else "0")
+        counts = (tally.gains, tally.loses, tally.stays, tally.gained, tally.lost)
+        table.add_row(tally.band, *(f"{count:,}" for count in counts))
     return table
 
 

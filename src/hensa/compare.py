@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from hensa import kernels
 from hensa.columns import column_of, rows_views, table_of
 from hensa.errors import DataError
-from hensa.program import Program, Step
+from hensa.program import Program, RateTable, Step
 from hensa.scoring import score
 
 __all__ = ["EDGES", "Comparison", "Solution", "Tally", "compare", "solve"]
@@ -248,7 +248,7 @@ def solve(
         _refuse_unless_whole("places", places, 12)
     table = table_of(rows)
     _refuse_negatives(table, program)
-    rates = program.rates
+    rates = _rates(program)
     if places is None:
         places = max(0, *(-int(step.rate.as_tuple().exponent) for step in rates.steps))
     highest = max(rates.shares)
@@ -359,6 +359,12 @@ def _bands(table: pa.Table, band: str | None, edges: Sequence[int]) -> tuple[Int
     return codes, labels
 
 
+def _rates(program: Program) -> RateTable:
+    if program.rates is None:
+        raise DataError(f"Program {program.name!r} has no rates to scale.")
+    return program.rates
+
+
 def _refuse_unless_whole(name: str, value: object, most: int | None) -> None:
     if type(value) is not int or value < 0 or (most is not None and value > most):
         allowed = "of 0 or more" if most is None else f"from 0 to {most}"
@@ -367,7 +373,7 @@ def _refuse_unless_whole(name: str, value: object, most: int | None) -> None:
 
 def _refuse_negatives(table: pa.Table, program: Program) -> None:
     """Refuse what would let the total fall as the rates rise."""
-    for index, step in enumerate(program.rates.steps):
+    for index, step in enumerate(_rates(program).steps):
         if step.rate < 0:
             raise DataError(
                 f"rates.steps[{index}] of {program.name!r} pays {step.rate}; solve needs rates of 0 or more."
@@ -384,10 +390,9 @@ def _refuse_negatives(table: pa.Table, program: Program) -> None:
 
 def _scaled(program: Program, factor: Decimal, places: int) -> Program:
     """The program with its rates multiplied and rounded down."""
-    units = Fraction(factor) * 10**places
+    units, rates = Fraction(factor) * 10**places, _rates(program)
     steps = tuple(
-        Step(step.threshold, Decimal(floor(Fraction(step.rate) * units)).scaleb(-places))
-        for step in program.rates.steps
+        Step(step.threshold, Decimal(floor(Fraction(step.rate) * units)).scaleb(-places)) for step in rates.steps
     )
     title = f"{program.title or program.name}, its rates times {factor}"
-    return replace(program, name=f"{program.name}-scaled", title=title, rates=replace(program.rates, steps=steps))
+    return replace(program, name=f"{program.name}-scaled", title=title, rates=replace(rates, steps=steps))

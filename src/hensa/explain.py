@@ -259,6 +259,7 @@ def _standard_score_facts(
 ) -> Facts:
     rule, rates, reward = program.rule, program.rates, program.reward
     assert isinstance(rule, StandardScore)
+    assert rates is not None
     names = [measure.column for measure in rule.measures]
     is_paid = reward is not None and reward.base in row
     columns = ["score", "step", *(f"{name}_score" for name in names), *(["reward"] if is_paid else [])]
@@ -334,7 +335,7 @@ def _standard_score_facts(
 
 def _target(further: Further, values: list[Fraction], runs: list[tuple[int, int]], included: bool) -> Facts:
     """The first step of some runs (first, end) of steps above the row's, and what it takes to be on any of them."""
-    step = further.program.rates.steps[runs[0][0]]
+    step = further.rates.steps[runs[0][0]]
     ways = {"population_fixed": further.fixed} | ({"own_effect": further.own} if included else {})
     numbers = {
         name: {way: _least(partial(decide, values, i), further, runs) for way, decide in ways.items()}
@@ -345,7 +346,7 @@ def _target(further: Further, values: list[Fraction], runs: list[tuple[int, int]
 
 def _least(decide: Callable[[Fraction], int | None], further: Further, runs: list[tuple[int, int]]) -> int | None:
     """The smallest number that ends on a step of a run: scores rise with it, but one more may jump over a run."""
-    thresholds = further.program.rates.thresholds
+    thresholds = further.rates.thresholds
     for first, end in runs:
         number = decide(thresholds[first])
         if number is None:
@@ -368,6 +369,7 @@ def _plain(value: Any) -> Any:
 def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
     words, rule, rates = _WORDS[lang], program.rule, program.rates
     assert isinstance(rule, StandardScore)
+    assert rates is not None
     yield facts["title"]
     if facts["score"] is None:
         yield words["unscored"]
@@ -430,7 +432,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
 
 
 def _target_lines(sentence: str, target: Facts, facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
-    words, unit, rule = _WORDS[lang], program.rates.unit, program.rule
+    words, unit, rule = _WORDS[lang], facts["unit"], program.rule
     assert isinstance(rule, StandardScore)
     yield words[sentence].format(
         step=target["step"],

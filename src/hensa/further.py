@@ -65,7 +65,8 @@ class Further:
     def __init__(self, program: Program, population: Population) -> None:
         rule = program.rule
         assert isinstance(rule, StandardScore)
-        self.program, self.rule = program, rule
+        assert program.rates is not None
+        self.program, self.rule, self.rates = program, rule, program.rates
         self.columns = [measure.column for measure in rule.measures]
         self.moments = [Moments(population.count, population[name].state, rule.ddof) for name in self.columns]
         self.means = [moments.mean_exact for moments in self.moments]
@@ -276,7 +277,7 @@ def to_next_step(
     >>> to_next_step(rows, program, own_effect=True)["to_next_step_new_referrals"].to_pylist()
     [11, None]
     """
-    if not isinstance(program.rule, StandardScore):
+    if not isinstance(program.rule, StandardScore) or program.rates is None:
         raise DataError(
             f"Program {program.name!r} has no standard scores, so its next step takes no number of a measure."
         )
@@ -311,7 +312,7 @@ def _column(
     further: Further, views: list[View], measure: int, places: Int64s, targets: Int64s, own_effect: bool
 ) -> pa.Array:
     """The numbers for one measure; `places` are the rows that have a next step."""
-    thresholds = further.program.rates.thresholds
+    thresholds = further.rates.thresholds
     rounded = np.array([float(threshold) for threshold in thresholds])
     exactly = further.own if own_effect else further.fixed
     floats = _Floats(further, own_effect)

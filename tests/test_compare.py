@@ -15,7 +15,6 @@ from making import flat, program
 import hensa
 from hensa import DataError, HensaError, Program, reference
 
-# The comparison with hapi-tomo, whose rule is of another kind, belongs here as soon as that program is built in.
 HAPITAS = Program.load("hapitas-friend")
 
 
@@ -92,6 +91,41 @@ def test_programs_are_given_by_name_path_or_as_they_are(tmp_path):
     found = hensa.compare(rows, ["hapitas-friend", path, named("third", HAPITAS)])
     assert list(found.costs) == ["hapitas-friend", "generous", "third"]
     assert found.totals["generous"].stays == found.totals["third"].stays == 50
+
+
+def test_hapi_tomo_against_hapitas_friend():
+    # 99 members of 10 friends: stage 4, 30% of 1000 points; step 49, 9.8%. One of 5000: stage 8, 40%; step 54, 14%.
+    rows = {
+        "new_referrals": [10] * 99 + [5000],
+        "ad_users": [7] * 100,
+        "friend_points": [1000] * 100,
+        "cumulative_referrals": [10] * 99 + [5000],
+        "own_points": [0] * 100,
+        "stage_before": [4] * 99 + [8],
+    }
+    found = hensa.compare(rows, ["hapi-tomo", "hapitas-friend"], band="cumulative_referrals")
+    assert found.costs == {"hapi-tomo": 99 * 300 + 400, "hapitas-friend": 99 * 98 + 140}
+    total = found.totals["hapitas-friend"]
+    assert (total.gains, total.loses, total.lost) == (0, 100, 99 * 202 + 260)
+    assert {tally.band: tally.lost for tally in found.bands["hapitas-friend"] if tally.rows} == {
+        "10 to 49": 99 * 202,
+        "1,000+": 260,
+    }
+
+
+def test_rates_of_stages_are_scaled_and_bonuses_are_not():
+    rows = {"cumulative_referrals": [1000, 1], "own_points": [0, 0], "friend_points": [1000, 1000]}
+    rows["stage_before"] = [7, 1]  # reaching stage 8 pays 10,000 once; 40% and 10% of 1000 points
+    # 10,000 + floor(400 f) + floor(100 f) <= 10,250 for f < 201/400 = 0.5025
+    found = hensa.solve(rows, "hapi-tomo", 10_250, places=1)
+    assert (found.factor, found.total) == (Decimal("0.502499"), 10_250)
+    with pytest.raises(DataError, match="'hapi-tomo' pays 10000 points at rates of 0; it must be that or more"):
+        hensa.solve(rows, "hapi-tomo", 9_999)
+
+
+def test_amounts_per_event_have_no_rates_to_scale():
+    with pytest.raises(DataError, match="Program 'share-hapi' has no rates to scale"):
+        hensa.solve({}, "share-hapi", 1)
 
 
 def test_rows_read_once_and_their_own_reward_column_are_no_obstacle():

@@ -444,6 +444,88 @@ def test_another_language_is_refused():
         explained(WORKED, 0, lang="fr")
 
 
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+HAPI_TOMO = Program.load("hapi-tomo")
+NOBODY = hensa.Population(0, 0)
+
+
+def staged(friends, own_points, before=0, points=1001, **options):
+    row = {"cumulative_referrals": friends, "own_points": own_points, "friend_points": points, "stage_before": before}
+    return hensa.explain(row, HAPI_TOMO, NOBODY, **options)
+
+
+def test_a_stage_in_words():
+    # 505 friends are on stage 7 of 500, at 40%: floor(400.4) + 5,000 for reaching it; stage 8 takes 1,000
+    text = """\
+Hapi-tomo (ハピ友): referrers by stages of friends or own points
+Your rate is 40% and your reward 5,400 points.
+Friends: you have 505, which reaches stage 7.
+Own points: you have 100, which reaches no stage.
+You are on the highest of these, stage 7, which pays 40%.
+Stages that you reach for the first time pay 5,000 points once.
+Friend points: 1,001 x 40% = 400.4, rounded down; with what is paid once, your reward is 5,400 points.
+The next stage, 8, pays 40%. Any one of these reaches it or a higher one:
+- Friends: 495 more.
+- Own points: no number does.
+Not published, and filled in by us: how points are rounded, which stage counts as the one before."""
+    assert str(staged(505, 100, None)) == text
+    assert "次のステージ8のポイント率は40%です。" in str(staged(505, 100, lang="ja"))
+    assert "・ハピ友の人数：あと495人。" in str(staged(505, 100, lang="ja"))
+
+
+@pytest.mark.parametrize(
+    ("friends", "own_points", "further"),
+    [
+        (0, 0, (1, 3000)),  # stage 1 takes a friend; own points reach stage 4 at 3,000 and no stage below
+        (2, 2999, (1, 1)),
+        (0, 3000, (50, None)),  # stage 4 by own points: stage 5 takes 50 friends
+        (999, 0, (1, None)),
+    ],
+)
+def test_the_next_stage_takes_friends_or_own_points(friends, own_points, further):
+    facts = staged(friends, own_points, 8).to_dict()
+    assert tuple(facts["next_step"]["further"].values()) == further
+
+
+def test_there_is_no_stage_above_the_highest():
+    assert staged(1000, 0, 8).to_dict()["next_step"] is None
+    assert "There is no higher stage." in staged(1000, 0, 8).text
+
+
+def test_a_rate_of_stages_is_named():
+    named = staged(2, 0, rate="27.5").to_dict()["named_rate"]  # 30% from stage 4
+    assert (named["stage"], named["rate"], named["further"]) == (
+        4,
+        "30",
+        {"cumulative_referrals": 8, "own_points": 3000},
+    )
+    assert staged(2, 0, rate=15).to_dict()["named_rate"] == {"wanted": "15", "is_paid": True}
+    assert "No higher stage pays 41% or more." in staged(2, 0, rate=41).text
+
+
+def test_stages_are_the_facts_of_the_score():
+    for friends, own_points, before in [(0, 0, 0), (3, 3000, 0), (700, 1, 6), (1000, 0, None)]:
+        facts = staged(friends, own_points, before).to_dict()
+        rows = {"cumulative_referrals": [friends], "own_points": [own_points], "friend_points": [1001]}
+        paid = hensa.score({**rows, "stage_before": pa.array([before], pa.int8())}, HAPI_TOMO)
+        assert (facts["stage"], facts["reward"]["points"]) == (paid["stage"][0].as_py(), paid["reward"][0].as_py())
+        product, bonus = Fraction(facts["reward"]["product"]), facts["reward"]["bonus"]
+        assert product // 1 + bonus == facts["reward"]["points"]
+        assert json.loads(json.dumps(facts)) == facts
+
+
+def test_a_row_without_a_stage_says_what_is_missing():
+    assert str(staged(3, None)).splitlines()[1:] == ["Own points: not known."]
+
+
+def test_amounts_per_event_have_nothing_to_explain():
+    with pytest.raises(DataError, match="Program 'share-hapi' has neither scores nor stages to explain"):
+        hensa.explain({}, Program.load("share-hapi"), NOBODY)
+    with pytest.raises(DataError, match="Program 'hapi-tomo' has no standard scores"):
+        hensa.to_next_step({}, HAPI_TOMO)
+
+
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 

@@ -6,12 +6,13 @@ from decimal import Decimal, InvalidOperation, localcontext
 from fractions import Fraction
 from functools import partial
 from itertools import groupby
+from math import ceil
 from typing import Any, Literal, TypeAlias, get_args
 
 from hensa.errors import DataError
 from hensa.further import Further
 from hensa.population import Population
-from hensa.program import Program, RateTable, StandardScore
+from hensa.program import Criterion, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
 
 __all__ = ["Explanation", "explain"]
@@ -68,11 +69,27 @@ _WORDS: dict[str, Words] = {
         "rule.centre": "the score of the mean",
         "rule.ddof": "that the variance divides by {divisor}",
         "rule.constant": "the standard score where all members have the same",
-        "rates.below": "what a score below the first threshold pays",
+        "rates.below": "what is paid below the table",
         "rates.steps": "the rate of step {step}",
         "reward.base": "what the rate is a share of",
         "reward.rounding": "how points are rounded",
         "reward.cap": "the most points",
+        "on_stage": "{name}: you have {amount}, which reaches stage {stage}.",
+        "on_no_stage": "{name}: you have {amount}, which reaches no stage.",
+        "stage": "You are on the highest of these, stage {stage}, which pays {rate}.",
+        "no_stage": "You are on no stage, and nothing is paid.",
+        "bonus": "Stages that you reach for the first time pay {bonus} points once.",
+        "stage_reward": "{base}: {value} x {rate} = {product}{rounded}; with what is paid once{capped}, your reward is "
+        "{points} points.",
+        "no_next_stage": "There is no higher stage.",
+        "next_stage": "The next stage, {stage}, pays {rate}. Any one of these reaches it or a higher one:",
+        "named_stage": "A rate of {wanted} or more is paid from stage {stage} on. Any one of these reaches it:",
+        "named_no_stage": "No higher stage pays {wanted} or more.",
+        "more": "{number} more",
+        "none": "no number does",
+        "rule.criteria": "what reaches the stages",
+        "rule.previous": "which stage counts as the one before",
+        "rates.stage": "the rate of stage {step}",
     },
     "ja": {
         "paid": "ポイント率は{rate}、付与ポイントは{points}ポイントです。",
@@ -121,25 +138,46 @@ _WORDS: dict[str, Words] = {
         "rule.centre": "平均のときの偏差値",
         "rule.ddof": "分散を{divisor}で割ること",
         "rule.constant": "全員が同じ値のときの偏差値",
-        "rates.below": "最初のステップに届かないスコアの扱い",
+        "rates.below": "表の一番下に届かない場合の扱い",
         "rates.steps": "ステップ{step}のポイント率",
         "reward.base": "ポイント率を掛ける対象",
         "reward.rounding": "ポイントの端数処理",
         "reward.cap": "ポイントの上限",
+        "on_stage": "{name}は{amount}で、ステージ{stage}に届いています。",
+        "on_no_stage": "{name}は{amount}で、どのステージにも届いていません。",
+        "stage": "このうち一番高いステージ{stage}となり、ポイント率は{rate}です。",
+        "no_stage": "ステージがないため、ポイントは付きません。",
+        "bonus": "初めて届いたステージのボーナスは{bonus}ポイントです（1回限り）。",
+        "stage_reward": "{base}{value} × {rate} = {product}{rounded}に、1回限りのボーナスを加えて{capped}、"
+        "付与ポイントは{points}ポイントです。",
+        "no_next_stage": "これより上のステージはありません。",
+        "next_stage": "次のステージ{stage}のポイント率は{rate}です。"
+        "次のどれか一つで、このステージかそれより上に届きます。",
+        "named_stage": "{wanted}以上のポイント率はステージ{stage}からです。次のどれか一つで届きます。",
+        "named_no_stage": "ポイント率が{wanted}以上になる上のステージはありません。",
+        "more": "あと{number}",
+        "none": "いくつ増えても届きません",
+        "rule.criteria": "ステージの条件",
+        "rule.previous": "前のステージの数え方",
+        "rates.stage": "ステージ{step}のポイント率",
     },
 }
-"""The sentences, by language; those of standard scores, as there are no others."""
+"""The sentences, by language."""
 
 _NAMES: dict[str, dict[str, tuple[str, str]]] = {
     "en": {
         "new_referrals": ("New referrals", ""),
         "ad_users": ("Ad users", ""),
         "friend_points": ("Friend points", ""),
+        "cumulative_referrals": ("Friends", ""),
+        "own_points": ("Own points", ""),
     },
     "ja": {
         "new_referrals": ("新規紹介登録者数", "人"),
         "ad_users": ("広告利用者数", "人"),
         "friend_points": ("有効ポイント", "ポイント"),
+        "cumulative_referrals": ("ハピ友の人数", "人"),
+        "own_points": ("ご自身の有効ポイント", "ポイント"),
     },
 }
 """What the columns of the built-in programs are called, and their unit; other columns are called by their own name."""
@@ -198,9 +236,9 @@ def explain(
         The row's measures and the base of its reward, such as ``table.slice(i, 1).to_pylist()[0]``; further columns are
         left aside.
     program : Program
-        The rules, with a standard-score rule.
+        The rules, of standard scores or of stages.
     population : Population
-        What the row is scored against; of its own cohort, if there are cohorts.
+        What the row is scored against; of its own cohort, if there are cohorts. It has no bearing on stages.
     lang : {"en", "ja"}
         Language of the text.
     rate : Decimal, int or str, optional
@@ -236,10 +274,17 @@ def explain(
     """
     if lang not in get_args(Lang):
         raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
-    if not isinstance(program.rule, StandardScore):
-        raise DataError(f"Program {program.name!r} has no standard scores, and explain knows no other rule.")
-    facts = _standard_score_facts(row, program, population, None if rate is None else _rate(rate), included)
-    return Explanation(facts, "\n".join(_standard_score_lines(facts, program, lang)))
+    wanted = None if rate is None else _rate(rate)
+    match program.rule:
+        case StandardScore():
+            facts = _standard_score_facts(row, program, population, wanted, included)
+            lines = _standard_score_lines(facts, program, lang)
+        case Stages():
+            facts = _stage_facts(row, program, wanted)
+            lines = _stage_lines(facts, program, lang)
+        case _:
+            raise DataError(f"Program {program.name!r} has neither scores nor stages to explain.")
+    return Explanation(facts, "\n".join(lines))
 
 
 def _rate(rate: Decimal | int | str) -> Decimal:
@@ -401,18 +446,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
     place = "off_table" if step is None else _PLACES[low is None, high is None]
     yield words[place].format(threshold=_number(low), above=_number(high), step=step, rate=rate)
     if reward:
-        assert program.reward is not None
-        product = Decimal(reward["product"])
-        cap = words["capped"].format(cap=_number(program.reward.cap))
-        yield words["reward"].format(
-            base=_name(reward["base"], lang),
-            value=_count(reward["value"], reward["base"], lang),
-            rate=rate,
-            product=_number(product),
-            rounded=words[program.reward.rounding] if product % 1 else "",
-            capped=cap if reward["is_capped"] else "",
-            points=f"{reward['points']:,}",
-        )
+        yield _reward_line("reward", reward, program, rate, lang)
     if facts["next_step"] is None:
         yield words["no_next"]
     else:
@@ -423,12 +457,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
         else:
             which = "named_paid" if named["is_paid"] else "named_none"
             yield words[which].format(wanted=_percent(named["wanted"], rates.unit))
-    ours = [key for key, standing in facts["standing"].items() if standing == "reconstructed"]
-    if ours:
-        divisor = "n" if rule.ddof == 0 else "n - 1"
-        parts = (key.removesuffix("]").partition("[") for key in ours)
-        what = (words[key].format(step=index, divisor=divisor) for key, _, index in parts)
-        yield words["reconstructed"].format(what=words["comma"].join(what))
+    yield from _reconstructed(facts, words, "n" if rule.ddof == 0 else "n - 1")
 
 
 def _target_lines(sentence: str, target: Facts, facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
@@ -456,6 +485,158 @@ def _target_lines(sentence: str, target: Facts, facts: Facts, program: Program, 
                 for way, number in zip(("fixed", "own"), numbers.values(), strict=False)
             ]
         yield words["further"].format(name=_name(measure.column, lang), clauses=words["and"].join(clauses))
+
+
+# --- a stage ----------------------------------------------------------------------------------------------------------
+
+
+def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | None) -> Facts:
+    rule, rates, reward = program.rule, program.rates, program.reward
+    assert isinstance(rule, Stages)
+    assert rates is not None
+    is_paid = reward is not None and reward.base in row
+    columns = ["stage", *(["reward"] if is_paid else [])]
+    cells = {name: [row[name]] for name in program.columns if name in row}
+    found = score(cells, program, columns=columns).to_pylist()[0]
+    stage = found["stage"]
+    facts: Facts = {
+        "program": program.name,
+        "title": program.title or program.name,
+        "kind": "stage",
+        "criteria": [
+            {
+                "column": criterion.column,
+                "value": _plain(found[criterion.column]),
+                "stage": None if found[criterion.column] is None else _stage(criterion, found[criterion.column]),
+            }
+            for criterion in rule.criteria
+        ],
+        "stage": stage,
+        "unit": rates.unit,
+        "rate": None,
+        "reward": None,
+        "next_step": None,
+        "named_rate": None,
+        "standing": {},
+    }
+    if stage is None:
+        facts["missing"] = [name for name in cells if found[name] is None and name != rule.previous]
+        return facts
+    facts["rate"] = str(rates.steps[stage - 1].rate) if stage else "0"
+    used = ["rule.kind", "rule.criteria"] + ["rates.below"] * (not stage)
+    if reward is not None and is_paid:
+        product = _product(found[reward.base], facts["rate"], rates.unit)
+        before = 0 if rule.previous is None else found[rule.previous] or 0
+        bonus = max(rule.bonus(stage) - rule.bonus(before), 0)
+        is_capped = reward.cap is not None and product + bonus > reward.cap
+        facts["reward"] = {
+            "base": reward.base,
+            "value": _plain(found[reward.base]),
+            "product": f"{product:f}",
+            "bonus": bonus,
+            "is_capped": is_capped,
+            "points": found["reward"],
+        }
+        used += ["reward.base"] + ["reward.rounding"] * (product % 1 != 0) + ["reward.cap"] * is_capped
+        used += ["rule.previous"] * (bonus > 0)
+    higher = range(stage + 1, len(rates.steps) + 1)
+    targets: list[tuple[str, Facts, list[int]]] = [("next_step", {}, [*higher])] if higher else []
+    if wanted is not None:
+        facts["named_rate"] = {"wanted": str(wanted), "is_paid": Decimal(facts["rate"]) >= wanted}
+        pays = [target for target in higher if rates.steps[target - 1].rate >= wanted]
+        if pays and not facts["named_rate"]["is_paid"]:
+            targets.append(("named_rate", facts["named_rate"], pays))
+    for key, begun, stages in targets:
+        facts[key] = begun | {
+            "stage": stages[0],
+            "rate": str(rates.steps[stages[0] - 1].rate),
+            "further": {
+                criterion.column: _more(criterion, found[criterion.column], stages) for criterion in rule.criteria
+            },
+        }
+    shown = {stage: None, **{facts[key]["stage"]: None for key, *_ in targets}}
+    standing = {f"rates.stage[{number}]": rates.steps[number - 1].standing for number in shown if number}
+    standing |= {key: program.standing.get(key) for key in used}
+    facts["standing"] = {key: value for key, value in standing.items() if value is not None}
+    return facts
+
+
+def _stage(criterion: Criterion, value: Any) -> int:
+    """The stage that one column reaches by itself; 0 for none."""
+    return max((entry.stage for entry in criterion.minimums if Fraction(value) >= Fraction(entry.minimum)), default=0)
+
+
+def _more(criterion: Criterion, value: Any, stages: list[int]) -> int | None:
+    """The smallest number of further units that puts a row on one of these stages, all higher than its own."""
+    for entry in criterion.minimums:
+        number = ceil(Fraction(entry.minimum) - Fraction(value))
+        if entry.stage >= stages[0] and _stage(criterion, Fraction(value) + number) in stages:
+            return number
+    return None
+
+
+def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
+    words, reward, unit = _WORDS[lang], facts["reward"], facts["unit"]
+    yield facts["title"]
+    if facts["stage"] is None:
+        for name in facts["missing"]:
+            yield words["missing"].format(name=_name(name, lang))
+        return
+    rate = _percent(facts["rate"], unit)
+    yield words["paid" if reward else "rated"].format(rate=rate, points=reward and f"{reward['points']:,}")
+    for criterion in facts["criteria"]:
+        yield words["on_stage" if criterion["stage"] else "on_no_stage"].format(
+            name=_name(criterion["column"], lang),
+            amount=_count(criterion["value"], criterion["column"], lang),
+            stage=criterion["stage"],
+        )
+    yield words["stage" if facts["stage"] else "no_stage"].format(stage=facts["stage"], rate=rate)
+    if reward:
+        if reward["bonus"]:
+            yield words["bonus"].format(bonus=f"{reward['bonus']:,}")
+        yield _reward_line("stage_reward" if reward["bonus"] else "reward", reward, program, rate, lang)
+    for key, sentence in (("next_step", "next_stage"), ("named_rate", "named_stage")):
+        target = facts[key]
+        if target and "stage" in target:
+            wanted = _percent(target["wanted"], unit) if "wanted" in target else ""
+            yield words[sentence].format(stage=target["stage"], rate=_percent(target["rate"], unit), wanted=wanted)
+            for column, number in target["further"].items():
+                more = "none" if number is None else "more"
+                clause = words[more].format(number=None if number is None else _count(number, column, lang))
+                yield words["further"].format(name=_name(column, lang), clauses=clause)
+        elif key == "next_step":
+            yield words["no_next_stage"]
+        elif target:
+            which = "named_paid" if target["is_paid"] else "named_no_stage"
+            yield words[which].format(wanted=_percent(target["wanted"], unit))
+    yield from _reconstructed(facts, words)
+
+
+# --- what both say ----------------------------------------------------------------------------------------------------
+
+
+def _reward_line(sentence: str, reward: Facts, program: Program, rate: str, lang: Lang) -> str:
+    words, product = _WORDS[lang], Decimal(reward["product"])
+    assert program.reward is not None
+    cap = words["capped"].format(cap=_number(program.reward.cap))
+    return words[sentence].format(
+        base=_name(reward["base"], lang),
+        value=_count(reward["value"], reward["base"], lang),
+        rate=rate,
+        product=_number(product),
+        rounded=words[program.reward.rounding] if product % 1 else "",
+        capped=cap if reward["is_capped"] else "",
+        points=f"{reward['points']:,}",
+    )
+
+
+def _reconstructed(facts: Facts, words: Words, divisor: str = "") -> Iterator[str]:
+    """The sentence on what the operator never published, if any of it took part."""
+    ours = [key for key, standing in facts["standing"].items() if standing == "reconstructed"]
+    if ours:
+        parts = (key.removesuffix("]").partition("[") for key in ours)
+        what = (words[key].format(step=index, divisor=divisor) for key, _, index in parts)
+        yield words["reconstructed"].format(what=words["comma"].join(what))
 
 
 _PLACES = {(False, False): "step", (True, False): "lowest", (False, True): "highest", (True, True): "only"}

@@ -27,11 +27,12 @@ from hensa.program import (
     Step,
 )
 from hensa.restate import Restatement, restate
-from hensa.sample import sample
+from hensa.sample import sample, sample_ledger
 from hensa.scoring import score
 
 if TYPE_CHECKING:
     from hensa import reference
+    from hensa.ledger import referrer_rows
 
 __version__ = "0.1.0"
 
@@ -70,8 +71,10 @@ __all__ = [
     "population",
     "rank",
     "reference",
+    "referrer_rows",
     "restate",
     "sample",
+    "sample_ledger",
     "score",
     "solve",
     "to_next_step",
@@ -79,7 +82,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the reference when it is first asked for: a fifth of what importing hensa takes beyond Arrow."""
+    """Imports the reference when it is first asked for: a fifth of what importing hensa takes beyond Arrow.
+
+    And the ledger, which reads files.
+    """
     if name == "reference":
         return import_module("hensa.reference")
+    if name == "referrer_rows":
+        return import_module("hensa.ledger").referrer_rows
     raise AttributeError(f"module 'hensa' has no attribute {name!r}")

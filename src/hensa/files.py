@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from hensa.errors import HensaError
 
-__all__ = ["FORMATS", "ROW_GROUP", "format_of", "naming", "read", "replacing", "sentence", "write"]
+__all__ = ["FORMATS", "ROW_GROUP", "batches", "format_of", "naming", "read", "replacing", "sentence", "write"]
 
 FORMATS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 ROW_GROUP = 1 << 20
@@ -126,6 +126,60 @@ def read(path: str, numbers: Collection[str]) -> pa.Table:
                 raise
             kind = {"parquet": "Parquet", "arrow": "an Arrow file", "stream": "an Arrow stream"}[format]
             raise HensaError(f"cannot be read as {kind}: {sentence(error)}") from error
+
+
+def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.RecordBatchReader, int | None]:
+    """Some columns of a file, a batch at a time and in bounded memory; - is standard input.
+
+    Parameters
+    ----------
+    path : str
+        Its suffix tells the format.
+    pick : callable
+        Gets the names of the file's columns and returns those that are wanted, each of which is there once.
+
+    Returns
+    -------
+    reader : pyarrow.RecordBatchReader
+        In CSV every column is text, and an empty cell is null.
+    n_rows : int or None
+        The number of rows, where the file says it beforehand.
+    """
+    format = format_of(path)
+    if format == "csv":
+        with _open_text(path) as file:
+            names = pick(next(csv.reader(file), []))
+        types = {name: pa.string() for name in names}
+        options = arrow_csv.ConvertOptions(
+            column_types=types,
+            include_columns=names,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
+        return arrow_csv.open_csv(path, convert_options=options), None
+    if format == "parquet":
+        # A pre-buffer would keep all that was read until the file is closed.
+        parquet = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        names = pick(parquet.schema_arrow.names)
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in names])
+        parts = (part.select(names) for part in parquet.iter_batches(columns=names))
+        return pa.RecordBatchReader.from_batches(schema, parts), parquet.metadata.num_rows
+    if format == "stream":
+        source = pa.ipc.open_stream(sys.stdin.buffer)
+        whole: Iterable[pa.RecordBatch] = source
+    else:
+        source = pa.ipc.open_file(pa.OSFile(path))
+        whole = map(source.get_batch, range(source.num_record_batches))
+    names = pick(source.schema.names)
+    schema = pa.schema([source.schema.field(name) for name in names])
+
+    def parts_of() -> Iterator[pa.RecordBatch]:
+        for part in whole:
+            part.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
+            yield part.select(names)
+
+    return pa.RecordBatchReader.from_batches(schema, parts_of()), None
 
 
 def _read_csv(path: str, numbers: Collection[str]) -> pa.Table:

@@ -116,6 +116,17 @@ class Run:
         self.progress.update(task, total=total or 1, completed=total or 1)
         self.times[name] = perf_counter() - started
 
+    @contextmanager
+    def sized_stage(self, name: str) -> Iterator[Callable[[int | None], Callable[[int], None]]]:
+        """A stage that learns how many rows there are when it begins to read them, perhaps more than once."""
+        with self.stage(name) as advance:
+
+            def started(total: int | None) -> Callable[[int], None]:
+                self.progress.update(self.progress.task_ids[-1], total=total, completed=0)
+                return advance
+
+            yield started
+
     def report(self, rows: int) -> None:
         seconds = sum(self.times.values())
         stages = ", ".join(f"{name} {time:.2f}" for name, time in self.times.items())

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from hensa.errors import HensaError
 
-__all__ = ["UNIT", "share_out"]
+__all__ = ["UNIT", "cpus", "share_out"]
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -
     one thread, all runs in the caller.
     """
     if threads is None:
-        threads = _cpus()
+        threads = cpus()
     elif not isinstance(threads, int) or threads < 1:
         raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
     starts = iter(range(0, n_rows, UNIT))
@@ -59,7 +59,7 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -
     return [results[start] for start in range(0, n_rows, UNIT)]
 
 
-def _cpus() -> int:
+def cpus() -> int:
     """The CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -3,8 +3,10 @@
 import csv
 import json
 import random
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections import Counter, defaultdict
 from datetime import date, datetime
@@ -1003,6 +1005,27 @@ def test_the_command_reads_one_of_the_two_from_standard_input(made, tmp_path):
     assert pa.ipc.open_stream(done.stdout).read_all().equals(expected)
     done = subprocess.run([*command, "--members", "-", "--passbook", "-"], input=b"", capture_output=True, timeout=120)
     assert done.returncode == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing_behind(number, code, tmp_path):
+    source, private, out = (tmp_path / name for name in ("source", "private", "out"))
+    private.mkdir()
+    out.mkdir()
+    hensa_command("sample", "--ledger", "-n", 100_000, "-o", source)
+    sources = ("--members", source / "members.parquet", "--passbook", source / "passbook.parquet")
+    command = [sys.executable, "-c", "from hensa.cli import main; main()", "rows", *sources, "--month", "2019-10"]
+    environment = {**os.environ, "TMPDIR": str(private)}
+    with subprocess.Popen([*command, "-o", out / "r.csv"], stderr=subprocess.PIPE, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not list(out.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait(60) == code
+    assert list(private.iterdir()) == []
+    assert list(out.iterdir()) == []
 
 
 # --- the synthetic ledger ---------------------------------------------------------------------------------------------

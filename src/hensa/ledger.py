@@ -5,11 +5,12 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,6 +23,8 @@ from hensa.files import batches, sentence
 from hensa.threads import cpus
 
 __all__ = ["FINDINGS", "KEY", "Finding", "Ledger", "read_mapping", "referrer_rows", "starts_of"]
+
+T = TypeVar("T")
 
 KEY = b"hensa.ledger"
 """Where the schema of the rows keeps the report, as JSON."""
@@ -267,12 +270,14 @@ class Ledger:
                 },
             )
             stack.callback(self._db.close)
+            self._worker = stack.enter_context(ThreadPoolExecutor(1))
+            self._run("SET enable_progress_bar = false")  # which would be on standard output
             # From here on DuckDB opens no file but its own and no connection: all data comes and goes as Arrow.
-            self._db.execute("SET enable_external_access = false")
+            self._run("SET enable_external_access = false")
             if not self._one("SELECT count(*) FROM pg_timezone_names() WHERE name = ?", [self._zone])[0]:
                 raise HensaError(f"zone is {self._zone!r}; it must be a name of the IANA database, such as Asia/Tokyo.")
-            self._db.execute(f"SET TimeZone = {_literal(self._zone)}")  # of text without an offset
-            self._db.execute("SET lock_configuration = true")
+            self._run(f"SET TimeZone = {_literal(self._zone)}")  # of text without an offset
+            self._run("SET lock_configuration = true")
             self._stack = stack.pop_all()
         return self
 
@@ -350,7 +355,7 @@ class Ledger:
                 "SELECT sum(copies - 1), min(member_id) FROM registrations WHERE copies > 1 AND member_id IS NOT NULL"
             ),
         )
-        self._db.execute("""
+        self._run("""
             -- Of different registrations of a member the earliest holds, then the one of the lowest referrer: whatever
             -- the order of the rows.
             CREATE TABLE members AS
@@ -372,7 +377,7 @@ class Ledger:
         self._find(
             "self_referrals", *self._one("SELECT count(*), min(member_id) FROM members WHERE member_id = referrer_id")
         )
-        self._db.execute(f"""
+        self._run(f"""
             -- Who was brought by whom, and whether in the previous month or by the end of it.
             CREATE TABLE friends AS
             SELECT member_id AS friend_id, referrer_id,
@@ -382,11 +387,11 @@ class Ledger:
             WHERE referrer_id <> member_id
         """)
         # Only who brought somebody and was brought by a friend of somebody can be on a circle.
-        links = self._arrow("""
+        links = self._stream("""
             SELECT friend_id, referrer_id
             FROM friends
             WHERE friend_id IN (SELECT referrer_id FROM friends) AND referrer_id IN (SELECT friend_id FROM friends)
-        """)
+        """).read_all()
         circular = (
             links["friend_id"]
             .combine_chunks()
@@ -395,7 +400,7 @@ class Ledger:
         self._find("circular_referrals", len(circular), pc.min(circular).as_py())
         if len(circular):
             self._db.register("circular", pa.table({"friend_id": circular}))
-            self._db.execute("DELETE FROM friends WHERE friend_id IN (SELECT friend_id FROM circular)")
+            self._run("DELETE FROM friends WHERE friend_id IN (SELECT friend_id FROM circular)")
             self._db.unregister("circular")
         self._find(
             "unknown_referrers",
@@ -438,7 +443,7 @@ class Ledger:
         allowed = f"{', '.join(map(repr, statuses))}, or others that a mapping names"
         previous, start, end = self._starts
         times = [name for name in ("used_at", "entered_at", "judged_at") if name in types]
-        self._db.execute(f"CREATE TYPE fate AS ENUM ({_literals(_FATES)})")
+        self._run(f"CREATE TYPE fate AS ENUM ({_literals(_FATES)})")
         opened = {
             name: f"CASE WHEN state IN ('valid', 'pending') THEN {name} END"
             for name in types
@@ -506,9 +511,7 @@ class Ledger:
 
     def _settle_entries(self) -> None:
         """Equal entries once, and points by member."""
-        fates = dict(
-            self._db.execute("SELECT fate::VARCHAR, sum(copies)::BIGINT FROM entries GROUP BY fate").fetchall()
-        )
+        fates = dict(self._run("SELECT fate::VARCHAR, sum(copies)::BIGINT FROM entries GROUP BY fate"))
         self.counts["entries"] = sum(fates.values())
         for fate in ("no ad", "rejected", "other months"):
             self.counts[f"entries, {fate}"] = fates.get(fate, 0)
@@ -519,7 +522,7 @@ class Ledger:
             "duplicate_entries",
             *self._one("SELECT sum(copies - 1), min(member_id) FROM entries WHERE copies > 1 AND (used OR paid)"),
         )
-        self._db.execute("""
+        self._run("""
             -- Sums of at most 2**63 times the number of entries, which is below 2**64: a HUGEINT holds them.
             CREATE TABLE activity AS
             SELECT member_id, bool_or(used) AS used, sum(points) FILTER (paid) AS points, count(*) AS entries
@@ -547,8 +550,8 @@ class Ledger:
                 error({_literal(message)} || referrer_id || ' is ' || {name} || ', which is beyond int64')
             )"""
 
-        with _about("ledger"), self._explained():
-            self._db.execute(f"""
+        with _about("ledger"):
+            self._run(f"""
                 CREATE TABLE referrers AS
                 WITH totals AS (
                     SELECT referrer_id,
@@ -586,13 +589,35 @@ class Ledger:
     # ---- between Python and DuckDB
 
     def _one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
-        return tuple(self._db.execute(sql, parameters).fetchall()[0])
+        return self._run(sql, parameters)[0]
 
-    def _arrow(self, sql: str) -> pa.Table:
-        return self._stream(sql).read_all()
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._waited(lambda: self._db.execute(sql, parameters).fetchall())
 
     def _stream(self, sql: str) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_stream(self._db.sql(sql))
+        return self._waited(lambda: pa.RecordBatchReader.from_stream(self._db.sql(sql)))
+
+    def _waited(self, work: Callable[[], T]) -> T:
+        """What DuckDB does, with its errors as ours.
+
+        It is done in another thread: a signal, which interrupts this one, ends it at once and by its own exception.
+        """
+        import duckdb
+
+        future = self._worker.submit(work)
+        try:
+            return future.result()
+        except duckdb.InvalidInputException as error:
+            _, refused, message = str(error).partition(_REFUSED)
+            if not refused:
+                raise HensaError(sentence(error)) from error
+            raise DataError(message) from None
+        except duckdb.Error as error:
+            raise HensaError(sentence(error)) from error
+        finally:
+            if not future.done():
+                self._db.interrupt()
+                wait([future])
 
     def _find(self, name: str, count: int | None, example: Any = None) -> None:
         if count:
@@ -635,29 +660,13 @@ class Ledger:
 
         self._db.register("source", pa.RecordBatchReader.from_batches(reader.schema, parts()))
         try:
-            with self._explained():
-                self._db.execute(sql)
+            self._run(sql)
         except HensaError:
             if fault:
                 raise fault[0] from None  # before DuckDB put it in words of its own
             raise
         finally:
             self._db.unregister("source")
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Make errors of DuckDB ours."""
-        import duckdb
-
-        try:
-            yield
-        except duckdb.InvalidInputException as error:
-            _, refused, message = str(error).partition(_REFUSED)
-            if not refused:
-                raise HensaError(sentence(error)) from error
-            raise DataError(message) from None
-        except duckdb.Error as error:
-            raise HensaError(sentence(error)) from error
 
 
 def on_circles(friends: pa.Array, referrers: pa.Array) -> pa.Array:

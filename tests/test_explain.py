@@ -15,8 +15,8 @@ from making import exact_moments, program
 
 import hensa
 from hensa import DataError, Program
-from hensa.explain import _NAMES, _WORDS
-from hensa.further import Further
+from hensa.explanation import _NAMES, _WORDS
+from hensa.next_step import Further
 
 HAPITAS = Program.load("hapitas-friend")
 WORKED = {"new_referrals": [10] * 99 + [5000], "ad_users": [7] * 100, "friend_points": [100_005] * 100}

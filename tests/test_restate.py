@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 import hensa
 from hensa import DataError
-from hensa.restate import STATUSES
+from hensa.restatement import STATUSES
 
 LOWEST, MOST = -(2**63), 2**63 - 1
 COLUMNS = ["status", "before", "after", "delta", "due"]

@@ -4,11 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hensa import kernels
-from hensa.compare import Comparison, Solution, Tally, compare, solve
 from hensa.errors import DataError, HensaError, ProgramError
-from hensa.events import Board, Compensation, Event, Prize, compensate, rank
-from hensa.explain import Explanation, explain
-from hensa.further import to_next_step
 from hensa.moments import Moments
 from hensa.population import Population, population
 from hensa.program import (
@@ -26,13 +22,17 @@ from hensa.program import (
     StandardScore,
     Step,
 )
-from hensa.restate import Restatement, restate
 from hensa.sample import sample, sample_ledger
 from hensa.scoring import score
 
 if TYPE_CHECKING:
     from hensa import reference
+    from hensa.comparison import Comparison, Solution, Tally, compare, solve
+    from hensa.events import Board, Compensation, Event, Prize, compensate, rank
+    from hensa.explanation import Explanation, explain
     from hensa.ledger import referrer_rows
+    from hensa.next_step import to_next_step
+    from hensa.restatement import Restatement, restate
 
 __version__ = "0.1.0"
 
@@ -81,13 +81,21 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Imports the reference when it is first asked for: a fifth of what importing hensa takes beyond Arrow.
+_WHEN_ASKED_FOR = {
+    "comparison": ("Comparison", "Solution", "Tally", "compare", "solve"),
+    "events": ("Board", "Compensation", "Event", "Prize", "compensate", "rank"),
+    "explanation": ("Explanation", "explain"),
+    "ledger": ("referrer_rows",),
+    "next_step": ("to_next_step",),
+    "restatement": ("Restatement", "restate"),
+}
+"""Names by room: what scoring does not need is imported when it is first asked for."""
 
-    And the ledger, which reads files.
-    """
+
+def __getattr__(name: str) -> Any:
     if name == "reference":
         return import_module("hensa.reference")
-    if name == "referrer_rows":
-        return import_module("hensa.ledger").referrer_rows
+    for room, names in _WHEN_ASKED_FOR.items():
+        if name in names:
+            return getattr(import_module(f"hensa.{room}"), name)
     raise AttributeError(f"module 'hensa' has no attribute {name!r}")

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 import hensa
 from hensa import kernels
-from hensa.compare import EDGES
+from hensa.comparison import EDGES
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
 from hensa.files import FORMATS, ROW_GROUP, format_of, naming, read, replacing, write

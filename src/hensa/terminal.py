@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hensa.columns import exact_sum
-from hensa.compare import Tally
+from hensa.comparison import Tally
 from hensa.errors import HensaError
 from hensa.files import sentence
 from hensa.population import Population

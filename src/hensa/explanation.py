@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any, Literal, TypeAlias, get_args
 
 from hensa.errors import DataError
-from hensa.further import Further
+from hensa.next_step import Further
 from hensa.population import Population
 from hensa.program import Criterion, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score

@@ -340,6 +340,12 @@ cdef void to_counts(hensa_table s, int64_t n, hensa_longs count) noexcept nogil:
         count[i] = <int64_t> (hensa_bits(s[i] + MAGIC) - MAGIC_BITS)
 
 
+cdef void to_stages(hensa_long_table count, int64_t n, uint16_t* out) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        out[i] = <uint16_t> count[i]
+
+
 cdef void look_back(hensa_long_table previous, hensa_long_table count, int64_t n, int64_t n_stages,
                     bint* wrong, bint* risen) noexcept nogil:
     """Whether some previous is no stage, and whether some row is on a higher stage than before."""
@@ -813,7 +819,7 @@ cdef class Scorer:
 
     cdef int64_t tile(self, int64_t row, int64_t n, Tile* tile, const Output* out, double** singles,
                       Decided* decided, uint64_t* key, int64_t* off_table) except -1 nogil:
-        cdef int64_t i, valid = rows_that_count(self.views, self.n_views, row, n, tile.words)
+        cdef int64_t valid = rows_that_count(self.views, self.n_views, row, n, tile.words)
         cdef const void* x
         cdef const int64_t* base
         cdef double* s = tile.s
@@ -838,8 +844,7 @@ cdef class Scorer:
                 zero_nulls[uint16_t](tile.step, tile.valid, n, tile.step)
             emit(out.step + row, tile.step, 2 * n, out.stream)
         if out.stage != NULL:
-            for i in range(n):
-                tile.step[i] = <uint16_t> tile.count[i]
+            to_stages(tile.count, n, tile.step)
             if masked:
                 zero_nulls[uint16_t](tile.step, tile.valid, n, tile.step)
             emit(out.stage + row, tile.step, 2 * n, out.stream)

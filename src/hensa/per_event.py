@@ -1,4 +1,4 @@
-"""Fixed amounts for counted events: whole columns at once, in checked integers."""
+"""Fixed amounts for counted events: whole columns at once, in int64 where no sum can be beyond it."""
 
 from collections.abc import Iterable
 
@@ -30,14 +30,15 @@ def pay_events(views: list[View], amounts: Iterable[int]) -> pa.ChunkedArray:
     import pyarrow.compute as pc  # slow to import, seldom needed
 
     amounts = list(amounts)
-    try:
-        counts = [view.array.cast(pa.int64()) for view in views]
-        total, *rest = (pc.multiply_checked(count, amount) for count, amount in zip(counts, amounts, strict=True))
-        for points in rest:
-            total = pc.add_checked(total, points)
-    except pa.ArrowInvalid:  # something is beyond int64, though perhaps no sum
-        return _in_integers_of_any_size(views, amounts)
-    # A view has no chunks without rows; an array that is null in a row of any column is null in the sum.
+    ends = [pc.min_max(view.array).as_py() for view in views]
+    largest = [max(-(end["min"] or 0), end["max"] or 0) for end in ends]
+    if sum(count * amount for count, amount in zip(largest, amounts, strict=True)) not in _INT64:
+        return _in_integers_of_any_size(views, amounts)  # some sum may be beyond int64
+    # No product and no partial sum is larger than that; an unsigned count beyond int64 is only ever taken 0 times.
+    counts = [view.array.cast(pa.int64(), safe=False) for view in views]
+    total, *rest = (pc.multiply(count, amount) for count, amount in zip(counts, amounts, strict=True))
+    for points in rest:
+        total = pc.add(total, points)
     return total
 
 

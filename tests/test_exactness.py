@@ -459,6 +459,14 @@ def test_a_row_is_not_at_the_mean_because_its_distance_underflows():
         assert found["step"].to_pylist() == [0, 1]
 
 
+def test_a_score_too_near_to_0_for_float64_is_0_without_a_sign():
+    # z is -2^-1200; the SD is so large that integers decide
+    rules = program("x", [(1, 1)], None, rule={"centre": 0})
+    population = hensa.population({"x": [2.0**1000, -(2.0**1000)]}, rules)
+    found = hensa.score({"x": [-(2.0**-200)]}, rules, population=population, columns=["score"])
+    assert found["score"][0].as_py().hex() == (0.0).hex()
+
+
 def test_floats_against_a_mean_beyond_float64_are_refused():
     rules = program("x", base=None)
     raw = pa.array(map(Decimal, [1, 2]), pa.decimal128(38, 0))

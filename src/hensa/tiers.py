@@ -77,7 +77,7 @@ class Tiers:
             low, high = _enclosed(rational, terms, bits)
             count = self.reached(low)
             if count == self.reached(high) and nearest(low) == nearest(high):
-                return count, self.on_step(nearest(low), count)
+                return count, self.on_step(nearest(low) + 0.0, count)  # never -0.0
             bits *= 2
 
     def compare(self, values: Sequence[Fraction], threshold: Fraction) -> int:

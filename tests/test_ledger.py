@@ -341,7 +341,7 @@ def test_dictionary_encoded_columns_are_read():
 
 
 def test_integer_ids_meet_the_same_integers_as_text_and_no_others():
-    passbook = passbook_of(*[entry(points=n, entered=f"2019-09-0{n}") for n in range(1, 6)])
+    passbook = passbook_of(*[entry(points=1)] * 5)
     passbook["member_id"] = ["2", "02", "+2", " 2", "two"]
     table = hensa.referrer_rows(PAIR, passbook, "2019-10")
     assert table["friend_points"].to_pylist() == [1]
@@ -477,6 +477,15 @@ def test_entries_that_differ_in_their_entry_id_are_different():
     table = hensa.referrer_rows(PAIR, passbook, "2019-10")
     assert table["friend_points"].to_pylist() == [200]
     assert findings(table) == {"duplicate_entries": 1}
+
+
+@pytest.mark.parametrize(("nanoseconds", "duplicates"), [(1, 1), (1000, 0)])
+def test_entries_of_different_microseconds_are_different(nanoseconds, duplicates):
+    for zone in (None, "UTC"):
+        times = pa.array([10**18, 10**18 + nanoseconds], pa.timestamp("ns", zone))
+        passbook = passbook_of(entry(), entry()) | {"entered_at": times}
+        found = findings(hensa.referrer_rows(PAIR, passbook, "2019-10"))
+        assert found.get("duplicate_entries", 0) == duplicates
 
 
 def test_entered_at_need_not_be_there():

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -249,6 +250,7 @@ class Ledger:
         self.findings: dict[str, Finding] = {}
         """What of `FINDINGS` was found."""
         self._month = month
+        self._ended = False
 
     def __enter__(self) -> Self:
         try:
@@ -616,6 +618,7 @@ class Ledger:
             raise HensaError(sentence(error)) from error
         finally:
             if not future.done():
+                self._ended = True
                 self._db.interrupt()
                 wait([future])
 
@@ -648,10 +651,15 @@ class Ledger:
         reader, n_rows = source.open()
         advance = started(n_rows) if started else lambda _: None
         fault: list[Exception] = []
+        reading = Lock()
 
         def parts() -> Iterator[pa.RecordBatch]:
             try:
-                for part in reader:
+                while True:
+                    with reading:
+                        part = next(reader, None)
+                    if part is None or self._ended:
+                        return
                     yield part
                     advance(part.num_rows)
             except Exception as error:
@@ -666,7 +674,8 @@ class Ledger:
                 raise fault[0] from None  # before DuckDB put it in words of its own
             raise
         finally:
-            self._db.unregister("source")
+            with reading:  # after an interruption a thread of DuckDB may still be at it
+                self._db.unregister("source")
 
 
 def on_circles(friends: pa.Array, referrers: pa.Array) -> pa.Array:

@@ -401,7 +401,8 @@ class Ledger:
         )
         self._find("circular_referrals", len(circular), pc.min(circular).as_py())
         if len(circular):
-            self._db.register("circular", pa.table({"friend_id": circular}))
+            table = pa.table({"friend_id": circular})
+            self._waited(lambda: self._db.register("circular", table))
             self._run("DELETE FROM friends WHERE friend_id IN (SELECT friend_id FROM circular)")
             self._db.unregister("circular")
         self._find(
@@ -666,8 +667,9 @@ class Ledger:
                 fault.append(error)
                 raise
 
-        self._db.register("source", pa.RecordBatchReader.from_batches(reader.schema, parts()))
+        handed = pa.RecordBatchReader.from_batches(reader.schema, parts())
         try:
+            self._waited(lambda: self._db.register("source", handed))
             self._run(sql)
         except HensaError:
             if fault:

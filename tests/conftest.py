@@ -1,8 +1,13 @@
 """Fixtures and options for every test."""
 
+import signal
+
 import pytest
 
 from hensa import kernels
+
+# A shell starts `pytest &` with Ctrl-C ignored, and the processes that tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -450,6 +450,7 @@ cdef bint moments_block(const View* view, int method, int64_t row, int64_t n, bi
     cdef const void* x = window(view, row, n, scratch.window)
     cdef const double* values
     cdef Welford block
+    hensa_prefetch(<const uint8_t*> x + n * WIDTH[view.kind], n * WIDTH[view.kind])     # the next block
     if masked:
         bytes_of(words, n, scratch.valid)
     if method == INTEGERS:

@@ -485,15 +485,23 @@ NUMBER = "a criterion must be of an integer, bool, float32, float64 or decimal t
     [
         ("before", [1.0], f"Column 'before' is of type double; {INTEGER}"),
         ("before", [True], f"Column 'before' is of type bool; {INTEGER}"),
-        ("before", None, "The rows have 0 columns named 'before'; exactly one is needed (they have 'x', 'b')."),
         ("x", ["1"], f"Column 'x' is of type string; {NUMBER}"),
     ],
 )
 def test_a_column_of_another_type_is_refused(column, values, message):
     rows = {"x": [1], "b": [1], "before": [1]} | {column: values}
-    rows = {name: cells for name, cells in rows.items() if cells is not None}
     assert outcome(lambda: hensa.score(rows, stages({1: 1}, bonuses=[(1, 5)]))) == message
     assert isinstance(outcome(lambda: reference.score(rows, stages({1: 1}, bonuses=[(1, 5)]))), str)
+
+
+def test_rows_without_the_stage_before_are_paid_no_bonus(build):
+    rules = stages({1: 1, 2: 5}, bonuses=[(1, 30), (2, 70)], rates={1: 10, 2: 20})
+    rows = {"x": [0, 1, 7, None], "b": [100, 100, 100, 100]}
+    assert hensa.score(rows, rules)["reward"].to_pylist() == [0, 10, 20, None]
+    assert reference.score(rows, rules, columns=["reward"])["reward"] == [0, 10, 20, None]
+    before = {**rows, "before": [0, 0, 1, 0]}
+    assert hensa.score(before, rules)["reward"].to_pylist() == [0, 40, 90, None]
+    assert "20 points" in hensa.explain({"x": 7, "b": 100}, rules, hensa.population(rows, rules)).text
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -188,6 +188,8 @@ def score(
             write(file, output, paid.schema, in_groups(paid), advance)
     nulls = min(paid[name].null_count for name in wanted)
     say(f"{paid.num_rows:,} rows, {nulls:,} of them null{cohorts(used)}")
+    if isinstance(rules.rule, Stages) and rules.rule.bonuses and rules.rule.previous not in rows.column_names:
+        say(f"No bonuses: there is no column {rules.rule.previous}, which tells the stage before.")
     tables = [moments_table(used)] if rules.measures else []
     if "rate" in wanted:
         tables.append(bands_table(rules.rate_table, paid["rate"]))

@@ -232,7 +232,7 @@ def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
     criteria, previous = [], None
     if isinstance(rule, Stages):
         criteria = [_view(table, c.column, "a criterion", KINDS, c.negative) for c in rule.criteria]
-        if paid and rule.previous is not None:
+        if paid and rule.previous is not None and rule.previous in table.column_names:
             previous = _view(table, rule.previous, "the stage before", KINDS[:8])
     base, others = None, []
     if isinstance(rule, PerEvent):

@@ -526,8 +526,9 @@ def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | Non
     used = ["rule.kind", "rule.criteria"] + ["rates.below"] * (not stage)
     if reward is not None and is_paid:
         product = _product(found[reward.base], facts["rate"], rates.unit)
-        before = 0 if rule.previous is None else found[rule.previous] or 0
-        bonus = max(rule.bonus(stage) - rule.bonus(before), 0)
+        bonus = 0
+        if rule.previous in found:
+            bonus = max(rule.bonus(stage) - rule.bonus(found[rule.previous] or 0), 0)
         is_capped = reward.cap is not None and product + bonus > reward.cap
         facts["reward"] = {
             "base": reward.base,

@@ -285,6 +285,7 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+        del self._db  # or DuckDB complains at exit of what it has not let go
 
     @property
     def report(self) -> dict[str, Any]:

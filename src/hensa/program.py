@@ -465,7 +465,8 @@ class Stages(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="stage")
     criteria : tuple of Criterion
         Either-or: one that reaches the stage will do. Each column once.
     previous : str, optional
-        The column of the highest stage that the row reached before: 0 or null for none. Needed for bonuses.
+        The column of the highest stage that the row reached before: 0 or null for none. Needed for bonuses; rows
+        without the column are paid none, as nothing tells which stages are reached for the first time.
     bonuses : tuple of Bonus
         Points paid once, by the stage first reached.
 

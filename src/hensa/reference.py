@@ -634,9 +634,8 @@ def _staged(given: _Input, rule: Stages) -> Iterator[tuple[int, int]]:
 def _stages_before(given: _Input) -> list[Any]:
     """The stage before of every row, if it bears on the reward."""
     rule = given.program.rule
-    if not isinstance(rule, Stages) or rule.previous is None:
+    if not isinstance(rule, Stages) or rule.previous not in given.table:
         return []
-    given.need(rule.previous)
     cells = given.table[rule.previous]
     for row, cell in enumerate(cells):
         if not isinstance(cell, int | None) or isinstance(cell, bool):

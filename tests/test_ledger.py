@@ -458,7 +458,7 @@ def test_a_strict_run_ends_at_messy_input(case):
 
 
 def test_every_finding_has_a_case():
-    assert {case[0] for case in MESSY.values()} == set(FINDINGS)
+    assert {case[0] for case in MESSY.values()} == set(FINDINGS) - {"undated_entries"}  # see test_friend_benefits
 
 
 def test_a_strict_run_of_clean_input_gives_the_same():

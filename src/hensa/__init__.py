@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hensa.comparison import Comparison, Solution, Tally, compare, solve
     from hensa.events import Board, Compensation, Event, Prize, compensate, rank
     from hensa.explanation import Explanation, explain
-    from hensa.ledger import referrer_rows
+    from hensa.ledger import friend_rows, referrer_rows
     from hensa.next_step import to_next_step
     from hensa.restatement import Restatement, restate
 
@@ -67,6 +67,7 @@ __all__ = [
     "compare",
     "compensate",
     "explain",
+    "friend_rows",
     "kernels",
     "population",
     "rank",
@@ -85,7 +86,7 @@ _WHEN_ASKED_FOR = {
     "comparison": ("Comparison", "Solution", "Tally", "compare", "solve"),
     "events": ("Board", "Compensation", "Event", "Prize", "compensate", "rank"),
     "explanation": ("Explanation", "explain"),
-    "ledger": ("referrer_rows",),
+    "ledger": ("friend_rows", "referrer_rows"),
     "next_step": ("to_next_step",),
     "restatement": ("Restatement", "restate"),
 }

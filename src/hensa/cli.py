@@ -29,7 +29,7 @@ from hensa.comparison import EDGES
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
 from hensa.files import FORMATS, ROW_GROUP, format_of, naming, read, replacing, write
-from hensa.ledger import FINDINGS, Ledger
+from hensa.ledger import FINDINGS, FriendLedger, Ledger
 from hensa.program import PerEvent, Program, RateTable, Rule, Stages, StandardScore, Step, days_of
 from hensa.sample import sample as make_sample
 from hensa.sample import sample_ledger
@@ -481,6 +481,9 @@ def rows(
         str, typer.Option(metavar="YYYY-MM", callback=monthly, help="The month that is paid, such as 2019-10.")
     ],
     output: Target,
+    friends: Annotated[
+        bool, typer.Option("--friends", help="One row for each friend of whom an event is paid for.")
+    ] = False,
     zone: Annotated[str, typer.Option(metavar="NAME", help="The time zone of the month.")] = "Asia/Tokyo",
     mapping: Annotated[
         str | None, typer.Option(metavar="FILE.toml", help="How the columns and values are named otherwise.")
@@ -490,6 +493,8 @@ def rows(
 ) -> None:
     """Count the rows that `score` reads from registrations and a passbook: one for each referrer, in bounded memory.
 
+    With --friends it is one for each friend, as the program friend-benefit pays for them.
+
     What is found in messy input is kept or dropped by a rule, and reported.
     """
     if members == passbook == "-":
@@ -497,7 +502,9 @@ def rows(
     keep_apart(output, members, passbook, mapping)
     run = Run()
     with (
-        Ledger(month, zone=zone, mapping=mapping, strict=strict, threads=threads) as ledger,
+        (FriendLedger if friends else Ledger)(
+            month, zone=zone, mapping=mapping, strict=strict, threads=threads
+        ) as ledger,
         replacing(output) as file,
         run.progress,
     ):
@@ -507,10 +514,10 @@ def rows(
             ledger.read_passbook(passbook, started)
         with run.stage("count"):
             ledger.count()
-        with run.stage("write", total=ledger.counts["referrers"]) as advance:
+        with run.stage("write", total=ledger.counts[ledger.counted]) as advance:
             found = ledger.rows()
             write(file, output, found.schema, (pa.Table.from_batches([part]) for part in found), advance)
-    say(f"{ledger.counts['referrers']:,} rows of {month} in {zone}")
+    say(f"{ledger.counts[ledger.counted]:,} rows of {month} in {zone}")
     counted = plain_table("counted", "")
     for name, count in ledger.counts.items():
         counted.add_row(name, f"{count:,}")

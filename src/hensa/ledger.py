@@ -1,4 +1,4 @@
-"""From registrations and a passbook to referrer rows: Arrow in, joined and counted by an embedded DuckDB, Arrow out."""
+"""From registrations and a passbook to rows of referrers or friends: Arrow in and out, counted by embedded DuckDB."""
 
 import json
 import os
@@ -23,7 +23,17 @@ from hensa.errors import DataError, HensaError
 from hensa.files import batches, sentence
 from hensa.threads import cpus
 
-__all__ = ["FINDINGS", "KEY", "Finding", "Ledger", "read_mapping", "referrer_rows", "starts_of"]
+__all__ = [
+    "FINDINGS",
+    "KEY",
+    "Finding",
+    "FriendLedger",
+    "Ledger",
+    "friend_rows",
+    "read_mapping",
+    "referrer_rows",
+    "starts_of",
+]
 
 T = TypeVar("T")
 
@@ -43,6 +53,7 @@ FINDINGS = {
     "circular_referrals": "members who would have brought themselves by way of others: likewise",
     "unknown_referrers": "referrers who are no members: kept",
     "incomplete_entries": "entries without member_id, kind or, of an ad, status: dropped",
+    "undated_entries": "ads of friends without used_at or entered_at, and exchanges without used_at: dropped",
     "unjudged_entries": "valid ad entries without judged_at or points: kept for ad_users, but no points",
     "duplicate_entries": "counted entries equal to another: dropped",
     "unknown_entries": "counted entries of neither a member nor a referrer: dropped",
@@ -59,18 +70,31 @@ _ROWS = pa.schema(
         ("own_points", pa.int64()),
     ]
 )
+_FRIEND_ROWS = pa.schema(
+    [
+        ("friend_id", pa.int64()),  # or string, like referrer_id
+        ("referrer_id", pa.int64()),
+        ("registrations", pa.int32()),
+        ("early_first_ads", pa.int32()),
+        ("first_exchanges", pa.int32()),
+    ]
+)
+_DAYS = 7  # from a registration to the last early ad, and from a first exchange to the day on which it is due
 _REFUSED = "hensa refuses: "  # how errors of ours begin in the messages of DuckDB
 _NO_INTEGER = "an id that is no integer"
 _NULLS = ("", "null", "none", "nan", "n/a", "\\n")  # in lower case; the last is MySQL's and PostgreSQL's \N
 _STATUSES = ("pending", "valid", "rejected")
-_FATES = ("valid", "pending", "rejected", "other months", "no ad", "incomplete")
+_FATES = ("valid", "pending", "rejected", "other months", "other kind", "incomplete")
+
+
+_MEMBERS = ("member_id", "referrer_id", "registered_at")
 
 
 class _MemberColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     member_id: str = "member_id"
     referrer_id: str = "referrer_id"
     registered_at: str = "registered_at"
-    channel: str = "channel"  # read by nothing here
+    channel: str = "channel"  # of friend rows
 
 
 class _PassbookColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,17 +120,19 @@ class _Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: _MemberColumns = _MemberColumns()
     passbook: _PassbookColumns = _PassbookColumns()
     kinds: dict[str, tuple[str, ...]] = {}
+    channels: dict[str, tuple[str, ...]] = {}
     statuses: _Statuses = _Statuses()
     nulls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for table, values in (("kinds", self.kinds), ("statuses", msgspec.structs.asdict(self.statuses))):
+        tables = {"kinds": self.kinds, "channels": self.channels, "statuses": msgspec.structs.asdict(self.statuses)}
+        for table, values in tables.items():
             listed = [value for group in values.values() for value in group]
             for value in listed:
                 if listed.count(value) > 1:
                     raise ValueError(f"{table}: {value!r} is listed twice; a value means one thing")
-        texts = [*self.nulls, *(text for group in self.kinds.values() for text in group)]
-        if any("\0" in text for text in [*texts, *(t for s in msgspec.structs.astuple(self.statuses) for t in s)]):
+        listed = [text for values in tables.values() for group in values.values() for text in group]
+        if any("\0" in text for text in [*self.nulls, *listed]):
             raise ValueError("a value holds the character NUL, which is not allowed")
 
 
@@ -223,11 +249,103 @@ def referrer_rows(
         return ledger.rows().read_all()
 
 
+def friend_rows(
+    members: Any,
+    passbook: Any,
+    month: str,
+    *,
+    zone: str = "Asia/Tokyo",
+    mapping: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    strict: bool = False,
+    threads: int | None = None,
+) -> pa.Table:
+    """Count for which friends something is paid in a month, from registrations and a passbook.
+
+    A row is a friend, a member whom a referrer brought, of whom at least one event is counted in the month. Members,
+    months, mappings and messy input are those of `referrer_rows`; docs/ledger.md has the rules in full.
+
+    Parameters
+    ----------
+    members : object
+        See `referrer_rows`; if there is a column ``channel``, only who registered by the channel ``banner`` has early
+        first ads.
+    passbook : object
+        See `referrer_rows`. Columns ``member_id``, ``kind`` (of which ``ad`` and ``exchange`` count), ``status`` (which
+        must not be rejected), ``used_at`` and ``entered_at``.
+    month : str
+        The month that is paid, such as "2019-10", and the one of the events.
+    zone, mapping, strict, threads
+        See `referrer_rows`.
+
+    Returns
+    -------
+    pyarrow.Table
+        Sorted by ``friend_id`` (of the type that `referrer_rows` gives ids), then:
+
+        - ``referrer_id``: who brought the friend;
+        - ``registrations`` (int32): 1 if the friend registered in `month`;
+        - ``early_first_ads`` (int32): 1 if the friend used a first ad on the day of registering or one of the 7
+          calendar days after it, and it was entered in `month`: of several ads used by then, the one entered first;
+        - ``first_exchanges`` (int32): 1 if the day 7 days after the friend's first exchange is in `month`.
+
+        ``schema.metadata[hensa.ledger.KEY]`` is a report as JSON: what was counted and what was found.
+
+    Raises
+    ------
+    DataError
+        A column is missing or of a type that has no such values; a time or status cannot be read; or `strict` and
+        something was found.
+    HensaError
+        `month`, `zone`, `mapping` or `threads` is not valid, or duckdb is not installed.
+
+    Notes
+    -----
+    That days are those of the calendar and the day of registering is not one of the seven is how periods are counted in
+    Japan (Civil Code, articles 140 and 141).
+
+    Examples
+    --------
+    Ben used an ad on the seventh day, Cho on the eighth.
+
+    >>> import hensa
+    >>> members = {
+    ...     "member_id": ["Ann", "Ben", "Cho"],
+    ...     "referrer_id": [None, "Ann", "Ann"],
+    ...     "registered_at": ["2019-05-01", "2019-10-01 09:00", "2019-10-01 09:00"],
+    ... }
+    >>> passbook = {
+    ...     "member_id": ["Ben", "Cho"],
+    ...     "kind": ["ad", "ad"],
+    ...     "status": ["pending", "pending"],
+    ...     "used_at": ["2019-10-08 23:59", "2019-10-09 00:00"],
+    ...     "entered_at": ["2019-10-11", "2019-10-11"],
+    ... }
+    >>> rows = hensa.friend_rows(members, passbook, "2019-10")
+    >>> for row in rows.to_pylist():
+    ...     print(row)
+    {'friend_id': 'Ben', 'referrer_id': 'Ann', 'registrations': 1, 'early_first_ads': 1, 'first_exchanges': 0}
+    {'friend_id': 'Cho', 'referrer_id': 'Ann', 'registrations': 1, 'early_first_ads': 0, 'first_exchanges': 0}
+    >>> hensa.score(rows, hensa.Program.load("friend-benefit"), month="2019-10")["friend_reward"].to_pylist()
+    [400, 0]
+    """
+    with FriendLedger(month, zone=zone, mapping=mapping, strict=strict, threads=threads) as ledger:
+        ledger.read_members(members)
+        ledger.read_passbook(passbook)
+        ledger.count()
+        return ledger.rows().read_all()
+
+
 class Ledger:
     """`referrer_rows` step by step, for what shows progress or writes the rows without holding them.
 
     The steps are `read_members`, `read_passbook`, `count` and `rows`, in this order, within a ``with`` block.
     """
+
+    counted = "referrers"
+    """Under which name `counts` has the number of the rows."""
+    _schema = _ROWS
+    _members: Sequence[str] = ()  # columns that there may be besides those that there must be
+    _passbook = ("member_id", "kind", "points", "status", "used_at", "judged_at"), ("entered_at", "entry_id")
 
     def __init__(
         self,
@@ -307,7 +425,7 @@ class Ledger:
         started : callable, optional
             Is told the number of rows, or None; what it returns is told the number of each part.
         """
-        source = _Source(members, "members", self._mapping, ("member_id", "referrer_id", "registered_at"))
+        source = _Source(members, "members", self._mapping, _MEMBERS, self._members)
         with _about(source.label):
             types = source.types
             numbers = all(not _is_text(types[name]) for name in ("member_id", "referrer_id"))
@@ -327,6 +445,10 @@ class Ledger:
     def _read_registrations(self, source: "_Source", started: Any) -> None:
         types, names = source.types, source.names
         ids = [_id(name, types[name], self._key, names[name], _NO_INTEGER) for name in ("member_id", "referrer_id")]
+        by_banner = "true"  # for all that is known
+        if "channel" in types:
+            _require_text(source, "channel")
+            by_banner = f"coalesce(channel::VARCHAR IN ({_spelled('banner', self._mapping.channels)}), false)"
         self._scan(
             source,
             started,
@@ -335,11 +457,11 @@ class Ledger:
             CREATE OR REPLACE TABLE registrations AS
             WITH parsed AS (
                 SELECT {ids[0]} AS member_id, {ids[1]} AS referrer_id, registered_at,
-                    {self._wall("registered_at", source)} AS wall
+                    {self._wall("registered_at", source)} AS wall, {by_banner} AS by_banner
                 FROM source
             ),
             checked AS (
-                SELECT member_id, referrer_id,
+                SELECT member_id, referrer_id, by_banner,
                     {_checked_time("registered_at", "wall", names["registered_at"])} AS registered_at
                 FROM parsed
             )
@@ -359,14 +481,14 @@ class Ledger:
             ),
         )
         self._run("""
-            -- Of different registrations of a member the earliest holds, then the one of the lowest referrer: whatever
-            -- the order of the rows.
+            -- Of different registrations of a member the earliest holds, then the one of the lowest referrer, then one
+            -- by a banner: whatever the order of the rows.
             CREATE TABLE members AS
-            SELECT member_id, referrer_id, registered_at, count(*) OVER (PARTITION BY member_id) AS versions
+            SELECT member_id, referrer_id, registered_at, by_banner, count(*) OVER (PARTITION BY member_id) AS versions
             FROM registrations
             WHERE member_id IS NOT NULL
             QUALIFY row_number() OVER (
-                PARTITION BY member_id ORDER BY registered_at NULLS LAST, referrer_id NULLS LAST
+                PARTITION BY member_id ORDER BY registered_at NULLS LAST, referrer_id NULLS LAST, by_banner DESC
             ) = 1
         """)
         self._find(
@@ -383,7 +505,7 @@ class Ledger:
         self._run(f"""
             -- Who was brought by whom, and whether in the previous month or by the end of it.
             CREATE TABLE friends AS
-            SELECT member_id AS friend_id, referrer_id,
+            SELECT member_id AS friend_id, referrer_id, registered_at, by_banner,
                 coalesce(registered_at < {self._starts[1]}, false) AS by_then,
                 by_then AND registered_at >= {self._starts[0]} AS new
             FROM members
@@ -421,8 +543,7 @@ class Ledger:
         self, passbook: Any, started: Callable[[int | None], Callable[[int], None]] | None = None
     ) -> None:
         """Take in the entries: see `referrer_rows`, and `read_members` for `started`."""
-        needed = ("member_id", "kind", "points", "status", "used_at", "judged_at")
-        source = _Source(passbook, "passbook", self._mapping, needed, ("entered_at", "entry_id"))
+        source = _Source(passbook, "passbook", self._mapping, *self._passbook)
         with _about(source.label):
             self._read_entries(source, started)
             self._find("spelled_nulls", source.spelled)
@@ -431,70 +552,24 @@ class Ledger:
 
     def _read_entries(self, source: "_Source", started: Any) -> None:
         types, names = source.types, source.names
-        for name in ("kind", "status"):
-            _require(_is_text(types[name]) or pa.types.is_null(types[name]), names[name], types[name], "text")
-        kinds = {value: kind for kind, values in self._mapping.kinds.items() for value in values}
-        ads = _literals([value for value in {"ad", *kinds} if kinds.get(value, value) == "ad"])
-        renamed = {
-            value: status
-            for status, values in msgspec.structs.asdict(self._mapping.statuses).items()
-            for value in values
-        }
-        statuses = {value: renamed.get(value, value) for value in (*_STATUSES, *renamed)}
-        pending, valid, rejected = (
-            _literals([value for value, status in statuses.items() if status == wanted]) for wanted in _STATUSES
-        )
-        allowed = f"{', '.join(map(repr, statuses))}, or others that a mapping names"
         previous, start, end = self._starts
-        times = [name for name in ("used_at", "entered_at", "judged_at") if name in types]
-        self._run(f"CREATE TYPE fate AS ENUM ({_literals(_FATES)})")
-        opened = {
-            name: f"CASE WHEN state IN ('valid', 'pending') THEN {name} END"
-            for name in types
-            if name not in ("kind", "status")
-        }
-        parsed = {
-            "member_id": _id("member_id", types["member_id"], self._key, names["member_id"]),
-            "points": _whole("points", types["points"], names["points"]),
-            **{f"{name}_wall": self._wall(name, source) for name in times},
-        }
-        checked = {name: _checked_time(name, f"{name}_wall", names[name]) for name in times}
-        kept = ["member_id", "points", *times]
+        cells = {"points": _whole("points", types["points"], names["points"])}
+        kept = ["member_id", "points", *(name for name in ("used_at", "entered_at", "judged_at") if name in types)]
         if self._key == "BIGINT" and _is_text(types["member_id"]):
-            parsed["stranger"] = f"CASE WHEN ({parsed['member_id']}) IS NULL THEN member_id END"
+            number = _id("member_id", types["member_id"], self._key, names["member_id"])
+            cells["stranger"] = f"CASE WHEN ({number}) IS NULL THEN member_id END"
             kept.append("stranger")
         if "entry_id" in types:
-            parsed["entry_id"] = "entry_id::VARCHAR"
+            cells["entry_id"] = "entry_id::VARCHAR"
             kept.append("entry_id")
         self._scan(
             source,
             started,
             f"""
             -- One row for each different entry that counts, and how many there are of it; one for each reason not to
-            -- count. Only entries of ads that are not rejected are read beyond their kind and status.
+            -- count.
             CREATE TABLE entries AS
-            WITH told AS (
-                SELECT *, CASE
-                    WHEN member_id IS NULL OR kind IS NULL THEN 'incomplete'
-                    WHEN kind NOT IN ({ads}) THEN 'no ad'
-                    WHEN status IS NULL THEN 'incomplete'
-                    WHEN status IN ({valid}) THEN 'valid'
-                    WHEN status IN ({pending}) THEN 'pending'
-                    WHEN status IN ({rejected}) THEN 'rejected'
-                    ELSE {_refusal(names["status"], "status", allowed)}
-                END::fate AS state
-                FROM source
-            ),
-            opened AS (
-                SELECT state, {_each(opened)}
-                FROM told
-            ),
-            parsed AS (
-                SELECT state, {", ".join(times)}, {_each(parsed)} FROM opened
-            ),
-            checked AS (
-                SELECT * REPLACE ({_each(checked)}) FROM parsed
-            ),
+            WITH {self._told(source, ["ad"], cells)},
             dated AS (
                 SELECT *,
                     state IN ('valid', 'pending')
@@ -502,7 +577,7 @@ class Ledger:
                     state = 'valid' AND points IS NOT NULL
                         AND coalesce(judged_at >= {start} AND judged_at < {end}, false) AS paid,
                     state = 'valid' AND (judged_at IS NULL OR points IS NULL) AS unjudged
-                FROM checked
+                FROM told
             )
             SELECT
                 CASE WHEN used OR paid OR state NOT IN ('valid', 'pending') THEN state ELSE 'other months' END AS fate,
@@ -513,11 +588,74 @@ class Ledger:
             """,
         )
 
+    def _told(self, source: "_Source", kinds: Sequence[str], cells: Mapping[str, str]) -> str:
+        """The entries in SQL, as common table expressions of which the last is named told.
+
+        It has the state of each entry, its kind in our words, its member and times, and `cells`. Only entries of these
+        kinds that are not rejected are read beyond their kind and status.
+        """
+        types, names = source.types, source.names
+        for name in ("kind", "status"):
+            _require_text(source, name)
+        ours = "\n".join(
+            f"WHEN kind IN ({_spelled(kind, self._mapping.kinds)}) THEN {_literal(kind)}" for kind in kinds
+        )
+        renamed = {
+            value: status
+            for status, values in msgspec.structs.asdict(self._mapping.statuses).items()
+            for value in values
+        }
+        statuses = {value: renamed.get(value, value) for value in (*_STATUSES, *renamed)}
+        pending, valid, rejected = (
+            _literals([value for value, status in statuses.items() if status == wanted]) for wanted in _STATUSES
+        )
+        allowed = f"{', '.join(map(repr, statuses))}, or others that a mapping names"
+        times = [name for name in ("used_at", "entered_at", "judged_at") if name in types]
+        self._run(f"CREATE TYPE fate AS ENUM ({_literals(_FATES)})")
+        opened = {
+            name: f"CASE WHEN state IN ('valid', 'pending') THEN {name} END"
+            for name in types
+            if name not in ("kind", "status")
+        }
+        parsed = {
+            "member_id": _id("member_id", types["member_id"], self._key, names["member_id"]),
+            **{f"{name}_wall": self._wall(name, source) for name in times},
+            **cells,
+        }
+        checked = {name: _checked_time(name, f"{name}_wall", names[name]) for name in times}
+        return f"""
+            kinds AS (
+                SELECT *, CASE {ours} END AS ours FROM source
+            ),
+            states AS (
+                SELECT *, CASE
+                    WHEN member_id IS NULL OR kind IS NULL THEN 'incomplete'
+                    WHEN ours IS NULL THEN 'other kind'
+                    WHEN status IS NULL THEN 'incomplete'
+                    WHEN status IN ({valid}) THEN 'valid'
+                    WHEN status IN ({pending}) THEN 'pending'
+                    WHEN status IN ({rejected}) THEN 'rejected'
+                    ELSE {_refusal(names["status"], "status", allowed)}
+                END::fate AS state
+                FROM kinds
+            ),
+            opened AS (
+                SELECT state, ours, {_each(opened)}
+                FROM states
+            ),
+            parsed AS (
+                SELECT state, ours, {", ".join(times)}, {_each(parsed)} FROM opened
+            ),
+            told AS (
+                SELECT * REPLACE ({_each(checked)}) FROM parsed
+            )"""
+
     def _settle_entries(self) -> None:
         """Equal entries once, and points by member."""
         fates = dict(self._run("SELECT fate::VARCHAR, sum(copies)::BIGINT FROM entries GROUP BY fate"))
         self.counts["entries"] = sum(fates.values())
-        for fate in ("no ad", "rejected", "other months"):
+        self.counts["entries, no ad"] = fates.get("other kind", 0)
+        for fate in ("rejected", "other months"):
             self.counts[f"entries, {fate}"] = fates.get(fate, 0)
         self.counts["entries, counted"] = fates.get("valid", 0) + fates.get("pending", 0)
         self._find("incomplete_entries", fates.get("incomplete"))
@@ -545,8 +683,12 @@ class Ledger:
         )
 
     def count(self) -> None:
-        """Count the rows, one for each referrer."""
+        """Count the rows."""
+        with _about("ledger"):
+            self._run(f"CREATE TABLE counted AS {self._rows_in_sql()}")
+        self.counts[self.counted] = self._one("SELECT count(*) FROM counted")[0]
 
+    def _rows_in_sql(self) -> str:
         def whole(name: str) -> str:
             message = f"{_REFUSED}{name} of the referrer "
             return f"""coalesce(
@@ -554,38 +696,35 @@ class Ledger:
                 error({_literal(message)} || referrer_id || ' is ' || {name} || ', which is beyond int64')
             )"""
 
-        with _about("ledger"):
-            self._run(f"""
-                CREATE TABLE referrers AS
-                WITH totals AS (
-                    SELECT referrer_id,
-                        count(*) FILTER (new) AS new_referrals,
-                        count(*) FILTER (by_then AND used) AS ad_users,
-                        coalesce(sum(points), 0) AS friend_points,
-                        count(*) FILTER (by_then) AS cumulative_referrals
-                    FROM friends LEFT JOIN activity ON friend_id = member_id
-                    GROUP BY referrer_id
-                    HAVING cumulative_referrals > 0
-                ),
-                rows AS (
-                    SELECT totals.*, coalesce(points, 0) AS own_points
-                    FROM totals LEFT JOIN activity ON referrer_id = member_id
-                )
-                -- A cast that does not fit is an error.
-                SELECT referrer_id, new_referrals::INTEGER AS new_referrals, ad_users::INTEGER AS ad_users,
-                    {whole("friend_points")} AS friend_points,
-                    cumulative_referrals::INTEGER AS cumulative_referrals,
-                    {whole("own_points")} AS own_points
-                FROM rows
-            """)
-        self.counts["referrers"] = self._one("SELECT count(*) FROM referrers")[0]
+        return f"""
+            WITH totals AS (
+                SELECT referrer_id,
+                    count(*) FILTER (new) AS new_referrals,
+                    count(*) FILTER (by_then AND used) AS ad_users,
+                    coalesce(sum(points), 0) AS friend_points,
+                    count(*) FILTER (by_then) AS cumulative_referrals
+                FROM friends LEFT JOIN activity ON friend_id = member_id
+                GROUP BY referrer_id
+                HAVING cumulative_referrals > 0
+            ),
+            rows AS (
+                SELECT totals.*, coalesce(points, 0) AS own_points
+                FROM totals LEFT JOIN activity ON referrer_id = member_id
+            )
+            -- A cast that does not fit is an error.
+            SELECT referrer_id, new_referrals::INTEGER AS new_referrals, ad_users::INTEGER AS ad_users,
+                {whole("friend_points")} AS friend_points,
+                cumulative_referrals::INTEGER AS cumulative_referrals,
+                {whole("own_points")} AS own_points
+            FROM rows
+        """
 
     def rows(self) -> pa.RecordBatchReader:
         """The rows by ascending id, a batch at a time, for as long as the block lasts."""
-        schema = _ROWS.with_metadata({KEY: json.dumps(self.report)})
-        if self._key == "VARCHAR":
-            schema = schema.set(0, pa.field("referrer_id", pa.string()))
-        found = self._stream("SELECT * FROM referrers ORDER BY referrer_id")
+        is_text = self._key == "VARCHAR"
+        fields = [pa.field(f.name, pa.string()) if is_text and f.name.endswith("_id") else f for f in self._schema]
+        schema = pa.schema(fields, {KEY: json.dumps(self.report)})
+        found = self._stream(f"SELECT * FROM counted ORDER BY {schema.names[0]}")
         return pa.RecordBatchReader.from_batches(
             schema, (pa.RecordBatch.from_arrays(part.columns, schema=schema) for part in found)
         )
@@ -679,6 +818,77 @@ class Ledger:
         finally:
             with reading:  # after an interruption a thread of DuckDB may still be at it
                 self._db.unregister("source")
+
+
+class FriendLedger(Ledger):
+    """`friend_rows` step by step, as `Ledger` is `referrer_rows`."""
+
+    counted = "friends, counted"
+    _schema = _FRIEND_ROWS
+    _members = ("channel",)
+    _passbook = ("member_id", "kind", "status", "used_at", "entered_at"), ()
+
+    def _read_entries(self, source: "_Source", started: Any) -> None:
+        # Joined when all are there: of a stream DuckDB does not know that it has more rows than there are friends.
+        self._scan(
+            source,
+            started,
+            f"""
+            CREATE TABLE entries AS
+            WITH {self._told(source, ["ad", "exchange"], {})}
+            SELECT state, ours = 'ad' AS is_ad, member_id, used_at, entered_at FROM told
+            """,
+        )
+
+    def _settle_entries(self) -> None:
+        """What counts of each friend; equal entries count like one."""
+        self._run(f"""
+            CREATE TABLE activity AS
+            WITH joined AS (
+                SELECT *, CASE
+                    WHEN state NOT IN ('valid', 'pending') THEN state::VARCHAR
+                    WHEN friend_id IS NULL THEN 'of others'
+                    WHEN used_at IS NULL OR (is_ad AND entered_at IS NULL) THEN 'undated'
+                    ELSE 'counted'
+                END AS fate
+                FROM entries LEFT JOIN friends ON friend_id = member_id
+            )
+            SELECT fate, friend_id,
+                -- Whoever used an ad by then used the first one by then. That it is counted when the first of them was
+                -- entered, whichever was used first, leaves nothing for a later month to pay again.
+                min(entered_at) FILTER (
+                    is_ad AND by_banner AND used_at::DATE - registered_at::DATE BETWEEN 0 AND {_DAYS}
+                ) AS early_ad,
+                min(used_at) FILTER (NOT is_ad) AS exchange,
+                count(*) AS entries
+            FROM joined
+            GROUP BY fate, friend_id
+        """)
+        fates = dict(self._run("SELECT fate, sum(entries)::BIGINT FROM activity GROUP BY fate"))
+        self.counts["entries"] = sum(fates.values())
+        for fate in ("other kind", "rejected", "of others", "counted"):
+            self.counts[f"entries, {fate}"] = fates.get(fate, 0)
+        self._find("incomplete_entries", fates.get("incomplete"))
+        self._find(
+            "undated_entries",
+            *self._one("SELECT sum(entries), min(friend_id) FROM activity WHERE fate = 'undated'"),
+        )
+
+    def _rows_in_sql(self) -> str:
+        _, start, end = self._starts
+
+        def counts(time: str, days: int = 0) -> str:
+            late = f"INTERVAL {days} DAY"
+            return f"coalesce({time} >= {start} - {late} AND {time} < {end} - {late}, false)::INTEGER"
+
+        return f"""
+            SELECT friends.friend_id, referrer_id,
+                {counts("registered_at")} AS registrations,
+                {counts("early_ad")} AS early_first_ads,
+                {counts("exchange", _DAYS)} AS first_exchanges
+            FROM friends LEFT JOIN activity ON friends.friend_id = activity.friend_id AND fate = 'counted'
+            WHERE registrations + early_first_ads + first_exchanges > 0
+        """
 
 
 def on_circles(friends: pa.Array, referrers: pa.Array) -> pa.Array:
@@ -826,6 +1036,12 @@ def _literals(texts: Sequence[str]) -> str:
     return ", ".join(map(_literal, texts)) or "''"  # which no cell holds, as it spells a null
 
 
+def _spelled(word: str, groups: Mapping[str, Sequence[str]]) -> str:
+    """Which values of a column mean this word of ours."""
+    meanings = {value: ours for ours, values in groups.items() for value in values}
+    return _literals([value for value in {word: 0} | meanings if meanings.get(value, value) == word])
+
+
 def _each(expressions: Mapping[Any, str]) -> str:
     return ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
 
@@ -860,6 +1076,11 @@ def _as_plain(column: pa.Array) -> pa.Array:
 def _require(fits: bool, theirs: str, type_: pa.DataType, allowed: str) -> None:
     if not fits:
         raise DataError(f"column {theirs!r} is of type {type_}; allowed: {allowed}.")
+
+
+def _require_text(source: "_Source", name: str) -> None:
+    type_ = source.types[name]
+    _require(_is_text(type_) or pa.types.is_null(type_), source.names[name], type_, "text")
 
 
 def _refusal(theirs: str, name: str, allowed: str) -> str:

@@ -345,7 +345,10 @@ class Ledger:
     """Under which name `counts` has the number of the rows."""
     _schema = _ROWS
     _members: Sequence[str] = ()  # columns that there may be besides those that there must be
-    _passbook = ("member_id", "kind", "points", "status", "used_at", "judged_at"), ("entered_at", "entry_id")
+    _passbook: tuple[Sequence[str], Sequence[str]] = (
+        ("member_id", "kind", "points", "status", "used_at", "judged_at"),
+        ("entered_at", "entry_id"),
+    )
 
     def __init__(
         self,
@@ -827,6 +830,10 @@ class FriendLedger(Ledger):
     _schema = _FRIEND_ROWS
     _members = ("channel",)
     _passbook = ("member_id", "kind", "status", "used_at", "entered_at"), ()
+
+    def _settle_members(self) -> None:
+        super()._settle_members()
+        self.counts["friends, by a banner"] = self._one("SELECT count(*) FROM friends WHERE by_banner")[0]
 
     def _read_entries(self, source: "_Source", started: Any) -> None:
         # Joined when all are there: of a stream DuckDB does not know that it has more rows than there are friends.

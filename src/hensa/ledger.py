@@ -83,11 +83,9 @@ _DAYS = 7  # from a registration to the last early ad, and from a first exchange
 _REFUSED = "hensa refuses: "  # how errors of ours begin in the messages of DuckDB
 _NO_INTEGER = "an id that is no integer"
 _NULLS = ("", "null", "none", "nan", "n/a", "\\n")  # in lower case; the last is MySQL's and PostgreSQL's \N
+_MEMBERS = ("member_id", "referrer_id", "registered_at")
 _STATUSES = ("pending", "valid", "rejected")
 _FATES = ("valid", "pending", "rejected", "other months", "other kind", "incomplete")
-
-
-_MEMBERS = ("member_id", "referrer_id", "registered_at")
 
 
 class _MemberColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

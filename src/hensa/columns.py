@@ -274,17 +274,18 @@ def _kind(type_: pa.DataType) -> tuple[str, int]:
 
 def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow") -> View:
     array = column_of(table, name)
-    if pa.types.is_null(array.type):
-        array = array.cast(pa.int64())  # what a list of None becomes
-    kind, scale = _kind(array.type)
+    type_ = array.type
+    if type_ == pa.null():
+        array, type_ = array.cast(pa.int64()), pa.int64()  # what a list of None becomes
+    kind, scale = _kind(type_)
     if kind not in kinds:
         raise DataError(
-            f"Column {name!r} is of type {array.type}; {role} must be of an integer"
+            f"Column {name!r} is of type {type_}; {role} must be of an integer"
             f"{', bool' if 'bool' in kinds else ''}{', float32, float64' if 'float64' in kinds else ''}"
             f"{' or decimal type up to decimal128' if 'decimal128' in kinds else ' type'}; cast it first."
         )
     if abs(scale) > _MOST_SCALE:
-        raise DataError(f"Column {name!r} is of type {array.type}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")
+        raise DataError(f"Column {name!r} is of type {type_}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")
     chunks, places, start = [], [], 0
     for given in array.chunks:
         if n_rows := len(given):
@@ -296,7 +297,7 @@ def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str
             start += n_rows
     unit = None if kind.startswith("float") else _unit(scale)
     column = kernels.active.Column(KINDS.index(kind), start, np.array(places, dtype=np.int64).reshape(-1, 4))
-    array = pa.chunked_array(chunks, array.type)
+    array = pa.chunked_array(chunks, type_)
     if negative == "error":
         _refuse_negative(name, array)
     return View(name, kind, unit, column, array, any(bitmap for _, _, bitmap, _ in places))

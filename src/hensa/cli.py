@@ -17,18 +17,19 @@ from io import TextIOWrapper
 from itertools import pairwise
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import hensa
-from hensa import kernels
+from hensa import audit, kernels
+from hensa.audit import Fingerprints, Record, RecordedPopulation, Rules, read_population
 from hensa.comparison import EDGES
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
-from hensa.files import FORMATS, ROW_GROUP, format_of, naming, read, replacing, write
+from hensa.files import FORMATS, ROW_GROUP, format_of, naming, read, record_path, replacing, write
 from hensa.ledger import FINDINGS, FriendLedger, Ledger
 from hensa.program import PerEvent, Program, RateTable, Rule, Stages, StandardScore, Step, days_of
 from hensa.sample import sample as make_sample
@@ -62,9 +63,17 @@ app.add_typer(programs, name="programs")
 
 
 def readable(path: str) -> str:
+    return with_format(piped(path))
+
+
+def piped(path: str) -> str:
     if path == "-" and sys.stdin.isatty():
         raise typer.BadParameter("standard input is a terminal; name a file or pipe an Arrow stream in")
-    return with_format(path)
+    return path
+
+
+def piped_each(paths: list[str] | None) -> list[str] | None:
+    return None if paths is None else [piped(path) for path in paths]
 
 
 def readable_or_none(path: str | None) -> str | None:
@@ -102,7 +111,9 @@ Source = Annotated[
     str, typer.Argument(metavar="IN", callback=readable, help="FILE.csv[.gz], .parquet or .arrow; - is stdin.")
 ]
 Target = Annotated[str, typer.Option("--output", "-o", metavar="OUT", callback=writable, help="Like IN; - is stdout.")]
-Rules = Annotated[str, typer.Option("--program", "-p", metavar="NAME|FILE", help="A built-in program or a TOML file.")]
+ProgramName = Annotated[
+    str, typer.Option("--program", "-p", metavar="NAME|FILE", help="A built-in program or a TOML file.")
+]
 By = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A cohort column; may be given several times.")]
 Month = Annotated[
     str | None,
@@ -149,7 +160,7 @@ def options(
 def score(
     source: Source,
     output: Target,
-    program: Rules = "hapitas-friend",
+    program: ProgramName = "hapitas-friend",
     columns: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="Of score, step, rate, reward, MEASURE_score or stage."),
@@ -173,7 +184,7 @@ def score(
     wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
     run = Run()
-    with replacing(output) as file, run.progress:
+    with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             stored = read_population(population) if population else None
             rows = read(source, rules.columns)
@@ -184,8 +195,18 @@ def score(
             paid = hensa.score(
                 rows, rules, population=given, by=by, columns=wanted, threads=threads, month=month, any_month=any_month
             )
+        counted = RecordedPopulation.of(used, stored is not None)
+        made = audit.Score(
+            program=Rules.of(rules),
+            columns=tuple(wanted),
+            by=tuple(by or ()),
+            month=month,
+            any_month=any_month,
+            population=counted,
+        )
+        record = prints.record(made, {source: rows.num_rows, **counted.file(population)})
         with run.stage("write", total=paid.num_rows) as advance:
-            write(file, output, paid.schema, in_groups(paid), advance)
+            write(file, output, record.on(paid.schema), in_groups(paid), advance)
     nulls = min(paid[name].null_count for name in wanted)
     say(f"{paid.num_rows:,} rows, {nulls:,} of them null{cohorts(used)}")
     if isinstance(rules.rule, Stages) and rules.rule.bonuses and rules.rule.previous not in rows.column_names:
@@ -207,7 +228,7 @@ def score(
 def population(
     source: Source,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.json", help="Default: stdout.")] = "-",
-    program: Rules = "hapitas-friend",
+    program: ProgramName = "hapitas-friend",
     by: By = None,
     method: Annotated[Method, typer.Option(help="How the moments are computed.")] = Method.auto,
     threads: Threads = None,
@@ -216,13 +237,15 @@ def population(
     rules = Program.load(program)
     keep_apart(output, source, program)
     run = Run()
-    with replacing(output) as file:
+    with Fingerprints(source) as prints, replacing(output) as file:
         with run.progress:
             with run.stage("read"):
                 rows = read(source, rules.columns)
             with run.stage("population"), naming(source):
                 taken = hensa.population(rows, rules, by=by, method=method.value, threads=threads)
         file.write(f"{taken.to_json()}\n".encode())
+        made = audit.TakePopulation(program=Rules.of(rules), by=tuple(by or ()), method=method.value)
+        prints.record(made, {source: rows.num_rows}).beside(file, output)
     say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
     if rules.measures:
         console.print(moments_table(taken), "")
@@ -243,14 +266,15 @@ def rank(
     rules = Event.load(event)
     keep_apart(output, source, event)
     run = Run()
-    with replacing(output) as file, run.progress:
+    with Fingerprints(source) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             rows = read(source, rules.numbers)
         with run.stage("rank"), naming(source):
             boards = hensa.rank(rows, rules, top)
             entrants = int(entered_by(rows, rules, rules.entry_until).sum())
+        record = prints.record(audit.Rank(event=Rules.read(event), top=top), {source: rows.num_rows})
         with run.stage("write", total=boards.num_rows) as advance:
-            write(file, output, boards.schema, in_groups(boards), advance)
+            write(file, output, record.on(boards.schema), in_groups(boards), advance)
     until = f" by {rules.entry_until}" if rules.entry_until else ""
     say(f"{rows.num_rows:,} rows, {entrants:,} entered{until}")
     console.print(boards_table(boards, [board.name for board in rules.boards]), "")
@@ -282,14 +306,16 @@ def restate(
         raise typer.BadParameter("--json and the rows both want standard output; name a file with -o")
     keep_apart(output, before, after)
     run = Run()
-    with replacing(output) as file, run.progress:
+    with Fingerprints(before, after) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             paid, corrected = (read(path, [points]) for path in (before, after))
         with run.stage("restate"), naming_each(before=before, after=after):
             restatement = hensa.restate(paid, corrected, policy.value, id=id or "referrer_id", points=points)
         found = restatement.table
+        made = audit.Restate(policy=policy.value, id=tuple(id or ["referrer_id"]), points=points)
+        record = prints.record(made, [(before, paid.num_rows), (after, corrected.num_rows)])
         with run.stage("write", total=found.num_rows) as advance:
-            write(file, output, found.schema, in_groups(found), advance)
+            write(file, output, record.on(found.schema), in_groups(found), advance)
     say(repr(restatement))
     if json:
         summary = {"policy": restatement.policy, "counts": restatement.counts, "totals": restatement.totals}
@@ -316,14 +342,16 @@ def compensate(
         raise typer.BadParameter("IN and --boards are both standard input; name a file for one")
     keep_apart(output, source, event, boards)
     run = Run()
-    with replacing(output) as file, run.progress:
+    with Fingerprints(source, boards) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             rows = read(source, ())
             standing = None if boards is None else read(boards, ["rank"])
         with run.stage("compensate"), naming_each(rows=source, boards=boards):
             paid = hensa.compensate(rows, rules, standing)
+        inputs = [(source, rows.num_rows), *([(boards, standing.num_rows)] if boards and standing is not None else [])]
+        record = prints.record(audit.Compensate(event=Rules.read(event)), inputs)
         with run.stage("write", total=paid.num_rows) as advance:
-            write(file, output, paid.schema, in_groups(paid), advance)
+            write(file, output, record.on(paid.schema), in_groups(paid), advance)
     say(f"{rows.num_rows:,} rows, {paid.num_rows:,} ids are paid")
     console.print(totals_table({"flat": paid["flat"], "points": paid["points"]}), "")
     run.report(rows.num_rows)
@@ -334,7 +362,7 @@ def explain(
     source: Source,
     id: Annotated[str, typer.Option("--id", metavar="ID", help="The row to explain.")],
     id_column: Annotated[str, typer.Option(metavar="NAME", help="The column that --id is in.")] = "referrer_id",
-    program: Rules = "hapitas-friend",
+    program: ProgramName = "hapitas-friend",
     lang: Annotated[Lang, typer.Option(help="Language of the text.")] = Lang.en,
     rate: Annotated[
         str | None, typer.Option(metavar="RATE", help="Also what it takes to get this rate, such as 27.5 for 27.5%.")
@@ -368,7 +396,7 @@ def explain(
 def next_step(
     source: Source,
     output: Target,
-    program: Rules = "hapitas-friend",
+    program: ProgramName = "hapitas-friend",
     own_effect: Annotated[
         bool, typer.Option("--own-effect", help="Let each row's own number move the mean and SD too.")
     ] = False,
@@ -380,15 +408,18 @@ def next_step(
     rules = Program.load(program)
     keep_apart(output, source, program, population)
     run = Run()
-    with replacing(output) as file, run.progress:
+    with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             stored = read_population(population) if population else None
             rows = read(source, rules.columns)
         with run.stage("next step"), naming(source):
-            found = hensa.to_next_step(rows, rules, stored, own_effect)
+            used = stored if stored is not None else hensa.population(rows, rules)
+            found = hensa.to_next_step(rows, rules, used, own_effect)
+        counted = RecordedPopulation.of(used, stored is not None)
+        made = audit.NextStep(program=Rules.of(rules), own_effect=own_effect, population=counted)
+        record = prints.record(made, {source: rows.num_rows, **counted.file(population)})
         with run.stage("write", total=found.num_rows) as advance:
-            parts = (found.slice(start, ROW_GROUP) for start in range(0, found.num_rows, ROW_GROUP))
-            write(file, output, found.schema, parts, advance)
+            write(file, output, record.on(found.schema), in_groups(found), advance)
     say(f"{found.num_rows:,} rows")
     run.report(found.num_rows)
 
@@ -428,6 +459,7 @@ def compare(
     solution = None
     with ExitStack() as stack:
         run = Run()
+        prints = stack.enter_context(Fingerprints(source))
         file = stack.enter_context(replacing(output)) if output else None
         scaled_file = stack.enter_context(replacing(scaled)) if scaled else None
         stack.enter_context(run.progress)
@@ -437,13 +469,22 @@ def compare(
             if budget is not None:
                 solution = hensa.solve(rows, rules[-1], budget, threads=threads)
                 rules.append(solution.program)
-                if scaled_file:
-                    scaled_file.write(solution.program.to_toml().encode())
             found = hensa.compare(rows, rules, band, [int(edge) for edge in edges.split(",")], threads)
+        if solution is not None and scaled_file is not None and scaled is not None and budget is not None:
+            scaled_file.write(solution.program.to_toml().encode())
+            solved = audit.Solve(program=Rules.of(rules[-2]), budget=budget)
+            prints.record(solved, {source: rows.num_rows}).beside(scaled_file, scaled)
         if file is not None and output is not None:
+            given = rules[: len(program)]
+            made = audit.Compare(
+                programs=tuple(map(Rules.of, given)),
+                populations=tuple(RecordedPopulation.of(hensa.population(rows, each)) for each in given),
+                band=band,
+                budget=budget,
+            )
+            record = prints.record(made, {source: rows.num_rows})
             with run.stage("write", total=rows.num_rows) as advance:
-                parts = (found.rows.slice(start, ROW_GROUP) for start in range(0, rows.num_rows, ROW_GROUP))
-                write(file, output, found.rows.schema, parts, advance)
+                write(file, output, record.on(found.rows.schema), in_groups(found.rows), advance)
     if as_json:
         facts = found.to_dict()
         if solution is not None:
@@ -505,6 +546,7 @@ def rows(
         (FriendLedger if friends else Ledger)(
             month, zone=zone, mapping=mapping, strict=strict, threads=threads
         ) as ledger,
+        Fingerprints(members, passbook) as prints,
         replacing(output) as file,
         run.progress,
     ):
@@ -514,9 +556,13 @@ def rows(
             ledger.read_passbook(passbook, started)
         with run.stage("count"):
             ledger.count()
+        given = None if mapping is None else Rules.read(mapping)
+        made = audit.Rows(month=month, zone=zone, mapping=given, strict=strict, friends=friends)
+        counts = [(members, ledger.counts["registrations"]), (passbook, ledger.counts["entries"])]
+        record = prints.record(made, counts)
         with run.stage("write", total=ledger.counts[ledger.counted]) as advance:
             found = ledger.rows()
-            write(file, output, found.schema, (pa.Table.from_batches([part]) for part in found), advance)
+            write(file, output, record.on(found.schema), (pa.Table.from_batches([part]) for part in found), advance)
     say(f"{ledger.counts[ledger.counted]:,} rows of {month} in {zone}")
     counted = plain_table("counted", "")
     for name, count in ledger.counts.items():
@@ -552,20 +598,55 @@ def sample(
             raise typer.BadParameter("a ledger is two files; name a directory")
         with naming(output):
             Path(output).mkdir(parents=True, exist_ok=True)
-        for name, reader in zip(("members", "passbook"), sample_ledger(n, seed), strict=True):
+        tables: list[Literal["members", "passbook"]] = ["members", "passbook"]
+        for name, reader in zip(tables, sample_ledger(n, seed), strict=True):
             path = str(Path(output, f"{name}.parquet"))
             total = n if name == "members" else None
+            record = Record.of(audit.SampleLedger(n=n, seed=seed, table=name))
             with replacing(path) as file, run.progress, run.stage(name, total=total) as advance:
-                write(file, path, reader.schema, (pa.Table.from_batches([batch]) for batch in reader), advance)
+                write(
+                    file, path, record.on(reader.schema), (pa.Table.from_batches([batch]) for batch in reader), advance
+                )
         say(f"{n:,} members")
         run.report(n)
         return
     writable(output)
     with replacing(output) as file, run.progress, run.stage("write", total=n) as advance:
         rows = make_sample(n, seed)
-        write(file, output, rows.schema, (pa.Table.from_batches([batch]) for batch in rows), advance)
+        record = Record.of(audit.Sample(n=n, seed=seed))
+        write(file, output, record.on(rows.schema), (pa.Table.from_batches([batch]) for batch in rows), advance)
     say(f"{n:,} rows")
     run.report(n)
+
+
+@app.command()
+def verify(
+    output: Annotated[
+        str, typer.Argument(metavar="OUT", callback=piped, help="A file that hensa wrote; - is an Arrow stream.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="IN",
+            callback=piped_each,
+            help="Where an input is now; give all that the record names, in its order.",
+        ),
+    ] = None,
+) -> None:
+    """Make OUT again as its record says, from the same inputs, and say whether it is the same: exit code 0, or 1.
+
+    The record is in the metadata of Parquet and Arrow files, and in OUT.hensa.json beside others. Inputs are found by
+    the names of the record, from here or from where OUT is.
+    """
+    given = inputs or []
+    if [output, *given].count("-") > 1:
+        raise typer.BadParameter("standard input can be one file only; name the others")
+    kept = audit.Kept.open(output)
+    if given and len(given) != len(kept.record.inputs):
+        raise typer.BadParameter(f"--input is given {len(given)} times; {output} has {len(kept.record.inputs)} inputs")
+    for line in kept.verify(given):
+        print(line)
 
 
 @programs.command("list")
@@ -700,9 +781,10 @@ def main() -> None:
 
 
 def keep_apart(output: str, *inputs: str | None) -> None:
-    for path in inputs:
-        if path and os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
-            raise typer.BadParameter(f"{output} is also an input; write to another file")
+    for written in (output, str(record_path(output))):
+        for path in inputs:
+            if path and os.path.exists(path) and os.path.exists(written) and os.path.samefile(path, written):
+                raise typer.BadParameter(f"{written} is also an input; write to another file")
 
 
 def in_groups(table: pa.Table) -> Iterator[pa.Table]:
@@ -727,11 +809,6 @@ def row_of(rows: pa.Table, name: str, id: str) -> int:
     if len(found) != 1:
         raise HensaError(f"found {len(found):,} rows whose {name} is {id}; exactly one is needed")
     return int(found[0].as_py())
-
-
-def read_population(path: str) -> hensa.Population:
-    with naming(path):
-        return hensa.Population.from_json(Path(path).read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import os
 import re
 import secrets
 import sys
@@ -21,10 +22,27 @@ import pyarrow.parquet as pq
 
 from hensa.errors import HensaError
 
-__all__ = ["FORMATS", "ROW_GROUP", "batches", "format_of", "naming", "read", "replacing", "sentence", "write"]
+__all__ = [
+    "FORMATS",
+    "RECORD",
+    "ROW_GROUP",
+    "batches",
+    "format_of",
+    "header_of",
+    "keep_beside",
+    "naming",
+    "read",
+    "record_path",
+    "replacing",
+    "sentence",
+    "text_of",
+    "write",
+]
 
 FORMATS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 ROW_GROUP = 1 << 20
+RECORD = b"hensa"
+"""Where the schema of a table that is written has the record of how it was made."""
 _NUMBER = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x[0-9a-f]+|true|false|)", re.I)
 """What Arrow reads as a number in CSV; nothing is a null."""
 
@@ -69,7 +87,10 @@ def naming(path: str) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block completes and vanishes when it does not."""
+    """A file that takes the place of `path` when the block completes and vanishes when it does not.
+
+    So does what `keep_beside` keeps; a record that is there already is of the file that is replaced, and goes with it.
+    """
     if path == "-":
         try:
             yield sys.stdout.buffer
@@ -83,14 +104,30 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     if target.exists() and not target.is_file():
         raise HensaError(f"{path}: not a file that can be replaced")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    beside, temporary_beside = record_path(target), record_path(temporary)
     try:
         with temporary.open("xb") as file:
             yield file
+        # In this order a file may lose its record if the machine stops in between, but never has that of another.
+        beside.unlink(missing_ok=True)
         temporary.replace(target)
+        if temporary_beside.exists():
+            temporary_beside.replace(beside)
     except OSError as error:
         raise HensaError(f"{path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+        temporary_beside.unlink(missing_ok=True)
+
+
+def record_path(path: str | os.PathLike[str]) -> Path:
+    """Where the record of a file is that has no room for it, such as CSV."""
+    return Path(f"{os.fspath(path)}.hensa.json")
+
+
+def keep_beside(file: BinaryIO, record: bytes) -> None:
+    """Keep a record beside a file of `replacing`, from when it is in its place."""
+    record_path(file.name).write_bytes(record)
 
 
 def read(path: str, numbers: Collection[str]) -> pa.Table:
@@ -147,8 +184,7 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
     """
     format = format_of(path)
     if format == "csv":
-        with _open_text(path) as file:
-            names = pick(next(csv.reader(file), []))
+        names = pick(header_of(path))
         types = {name: pa.string() for name in names}
         options = arrow_csv.ConvertOptions(
             column_types=types,
@@ -184,11 +220,9 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
 
 def _read_csv(path: str, numbers: Collection[str]) -> pa.Table:
     """Read the named columns as the numbers they are, and the rest as text that stays as it is."""
-    with _open_text(path) as file:
-        header = next(csv.reader(file), [])
     try:
         options = arrow_csv.ConvertOptions(
-            column_types={name: pa.string() for name in header if name not in numbers},
+            column_types={name: pa.string() for name in header_of(path) if name not in numbers},
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -204,6 +238,26 @@ def _read_csv(path: str, numbers: Collection[str]) -> pa.Table:
         elif _is_doubtful(column) and (fault := _csv_fault(path, numbers)):
             raise HensaError(fault)
     return table
+
+
+def text_of(source: str | BinaryIO, names: Collection[str]) -> pa.Table:
+    """Every cell of a CSV file with these columns as the text that is written there, and null where nothing is."""
+    return arrow_csv.read_csv(
+        source,
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def header_of(path: str) -> list[str]:
+    """The names of the columns of a CSV file."""
+    with _open_text(path) as file:
+        return next(csv.reader(file), [])
 
 
 def _as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -253,7 +307,13 @@ def _open_text(path: str) -> TextIO:
 def write(
     file: BinaryIO, path: str, schema: pa.Schema, parts: Iterable[pa.Table], advance: Callable[[int], None]
 ) -> None:
-    """Write tables one after another in the format of the path; tells `advance` the rows of each."""
+    """Write tables one after another in the format of the path; tells `advance` the rows of each.
+
+    The record in the schema, if there is one, is kept beside CSV, which has no metadata.
+    """
+    record = (schema.metadata or {}).get(RECORD)
+    if record is not None and format_of(path) == "csv":
+        keep_beside(file, record)
     with ExitStack() as stack:
         if path.lower().endswith(".gz"):
             file = stack.enter_context(pa.CompressedOutputStream(file, "gzip"))

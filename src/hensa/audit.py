@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
@@ -142,10 +143,8 @@ class RecordedPopulation(_Data, frozen=True):
         return {} if path is None or self.moments is not None else {path: None}
 
     def again(self, rows: pa.Table, program: Program, by: Sequence[str], files: Sequence[str]) -> Population | None:
-        """The population to score against, checked; None for cohorts that the rows have themselves."""
+        """The population to score against, checked; None for cohorts that the rows have themselves: it is faster."""
         if self.source == "rows":
-            if by and self.moments is None:
-                return None
             population = hensa.population(rows, program, by=by or None)
         elif files:
             population = read_population(files[0])
@@ -155,7 +154,7 @@ class RecordedPopulation(_Data, frozen=True):
         found = type(self).of(population, self.source == "file")
         if found != self:
             raise HensaError("not the same: the population is not the one of the record.")
-        return population
+        return None if by and self.source == "rows" else population
 
 
 class Score(_Data, frozen=True, tag_field="command", tag="score"):
@@ -422,7 +421,7 @@ class Fingerprints:
     def of(self, path: str, rows: int | None = None) -> Input:
         """The fingerprint of an input, once it has been read."""
         if path == "-" and self._stdin is not None:
-            return Input(name="-", rows=rows, bytes=self._stdin.bytes, sha256=self._stdin.digest.hexdigest())
+            return Input(name="-", rows=rows, bytes=self._stdin.bytes, sha256=self._stdin.sha256())
         with naming(path):
             n_bytes, sha256 = self._files[path].result()
         name = PurePath(path)
@@ -459,20 +458,26 @@ class _Hashing(Thread):
 
 
 class _Hashed(BufferedIOBase):
-    """A stream that is hashed as it is read."""
+    """A stream that is hashed as it is read, in a thread of its own."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.digest, self.bytes = hashlib.sha256(), 0
+        self._stream, self._digest = stream, hashlib.sha256()
+        self._worker = ThreadPoolExecutor(1)  # one: the pieces are hashed in their order
+        self.bytes = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int | None = -1) -> bytes:
         data = self._stream.read(-1 if size is None else size)
-        self.digest.update(data)
+        self._worker.submit(self._digest.update, data)
         self.bytes += len(data)
         return data
+
+    def sha256(self) -> str:
+        """The hash of what was read; nothing is read after it."""
+        self._worker.shutdown()
+        return self._digest.hexdigest()
 
 
 @contextmanager
@@ -544,17 +549,15 @@ class Kept:
                 format = format_of(path)
             except HensaError:
                 format = "text"
-            data: bytes | None = None
             if format in ("csv", "text"):
-                Path(path).open("rb").close()
-                if record_path(path).is_file():
-                    data = record_path(path).read_bytes()
+                beside = record_path(Path(path).resolve(strict=True))
+                data = beside.read_bytes() if beside.is_file() else None
             else:
                 content = read(path, ())
                 data = (content.schema.metadata or {}).get(RECORD)
             if data is None:
-                where = f", as there is no {record_path(path)}" if format in ("csv", "text") else ""
-                raise HensaError(f"it has no record of how it was made{where}.")
+                where = "beside it" if format in ("csv", "text") else "in its metadata"
+                raise HensaError(f"there is no record {where} of how it was made.")
             record = Record.from_json(data)
             if format == "csv":
                 content = text_of(path, header_of(path))

@@ -781,7 +781,7 @@ def main() -> None:
 
 
 def keep_apart(output: str, *inputs: str | None) -> None:
-    for written in (output, str(record_path(output))):
+    for written in (output, str(record_path(Path(output).resolve()))):
         for path in inputs:
             if path and os.path.exists(path) and os.path.exists(written) and os.path.samefile(path, written):
                 raise typer.BadParameter(f"{written} is also an input; write to another file")

@@ -233,7 +233,7 @@ def test_a_score_is_verified(suffix, options):
     lines = done("verify", f"paid{suffix}").stdout.splitlines()
     assert lines[0] == f"paid{suffix}: hensa score"
     assert lines[1].startswith("program 'hapitas-friend', built in, sha256 ")
-    assert lines[2].startswith("input rows.parquet: 100 rows, sha256 ")
+    assert lines[2].startswith(f"input rows.parquet: {os.path.getsize('rows.parquet'):,} bytes, sha256 ")
     assert lines[3].startswith("the same, bit for bit: 100 rows, ")
 
 
@@ -241,6 +241,24 @@ def commands():
     """A run of every command, and what it writes."""
     yield ("population", "rows.parquet", "-o", "population.json", "--by", "site"), "population.json"
     yield ("next-step", "rows.parquet", "-o", "next.parquet", "--own-effect"), "next.parquet"
+    for program, columns in (("hapi-tomo", "reward"), ("share-hapi", "reward,friend_reward")):
+        out = f"{program}.parquet"
+        yield (
+            (
+                "score",
+                "counts.csv",
+                "-o",
+                out,
+                "-p",
+                program,
+                "--columns",
+                columns,
+                "--month",
+                "2030-01",
+                "--any-month",
+            ),
+            out,
+        )
     yield ("rank", "entrants.csv", "-o", "boards.csv", "-e", "event.toml", "--top", "1"), "boards.csv"
     yield ("restate", "entrants.csv", "corrected.csv", "-o", "due.arrow", "--points", "new_referrals"), "due.arrow"
     yield ("compensate", "entrants.csv", "-o", "compensation.parquet", "-e", "event.toml"), "compensation.parquet"
@@ -263,6 +281,8 @@ def write_inputs():
     Path("entrants.csv").write_text(entrants)
     Path("corrected.csv").write_text(entrants.replace("A,9", "A,11"))
     Path("event.toml").write_text(EVENT)
+    columns = {name: "4" for p in ("hapi-tomo", "share-hapi") for name in hensa.Program.load(p).columns}
+    Path("counts.csv").write_text("\n".join([",".join(columns), ",".join(columns.values()), ""]))
     flat = 'name = "flat"\nrule = { kind = "standard-score", measures = [{ column = "new_referrals" }] }\n'
     Path("flat.toml").write_text(f'{flat}rates = {{ steps = [[0, 10.0]] }}\nreward = {{ base = "friend_points" }}\n')
     Path("members.csv").write_text(MEMBERS)
@@ -485,6 +505,7 @@ def edited_population(record):
         (lambda record: record["run"].update(by=["site"]), "the population is not the one of the record"),
         (lambda record: record["run"].update(columns=["score"]), "found the columns"),
         (lambda record: record["inputs"][0].update(sha256="0" * 64), "the input has the sha256"),
+        (lambda record: record["inputs"][0].update(rows=99), "it has 100 rows, where the record has 99"),
     ],
 )
 def test_a_changed_record_is_found(change, found):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from io import BufferedIOBase, BytesIO
 from pathlib import Path, PurePath
 from threading import Thread
 from types import SimpleNamespace
-from typing import Annotated, Any, BinaryIO, Literal, Self, TypeAlias, cast
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, TypeAlias, cast
 
 import msgspec
 import pyarrow as pa
@@ -39,6 +39,7 @@ from hensa.files import (
     text_of,
     write,
 )
+from hensa.ledger import KEY
 from hensa.population import Population
 from hensa.program import Program
 from hensa.sample import sample, sample_ledger
@@ -123,6 +124,23 @@ class Input(_Data, frozen=True):
     sha256: str
 
 
+class Source(NamedTuple):
+    """Where an input is, and what the record states of it."""
+
+    path: str
+    stated: Input
+
+    def read(self, numbers: Collection[str]) -> pa.Table:
+        rows = read(self.path, numbers)
+        self.check_rows(rows.num_rows)
+        return rows
+
+    def check_rows(self, n_rows: int) -> None:
+        if n_rows != self.stated.rows:
+            with naming(self.path):
+                raise HensaError(f"not the same: it has {n_rows:,} rows, where the record has {self.stated.rows}.")
+
+
 class RecordedPopulation(_Data, frozen=True):
     """The population that rows were scored against: their own, or one of a file."""
 
@@ -138,16 +156,16 @@ class RecordedPopulation(_Data, frozen=True):
         moments = json.loads(population.to_json()) if n_cohorts <= COHORTS else None
         return cls(source="file" if stored else "rows", count=population.count, cohorts=n_cohorts, moments=moments)
 
-    def file(self, path: str | None) -> dict[str, None]:
+    def file(self, path: str | None) -> list[tuple[str, None]]:
         """The file of the population as an input, where the moments are not all here."""
-        return {} if path is None or self.moments is not None else {path: None}
+        return [] if path is None or self.moments is not None else [(path, None)]
 
-    def again(self, rows: pa.Table, program: Program, by: Sequence[str], files: Sequence[str]) -> Population | None:
+    def again(self, rows: pa.Table, program: Program, by: Sequence[str], files: Sequence[Source]) -> Population | None:
         """The population to score against, checked; None for cohorts that the rows have themselves: it is faster."""
         if self.source == "rows":
             population = hensa.population(rows, program, by=by or None)
         elif files:
-            population = read_population(files[0])
+            population = read_population(files[0].path)
         else:
             with naming("the population of the record"):
                 population = Population.from_json(json.dumps(self.moments))
@@ -167,11 +185,11 @@ class Score(_Data, frozen=True, tag_field="command", tag="score"):
     month: str | None = None
     any_month: bool = False
 
-    def again(self, paths: Sequence[str]) -> Made:
-        source, *files = paths
+    def again(self, sources: Sequence[Source]) -> Made:
+        source, *files = sources
         program = self.program.program
-        rows = read(source, program.columns)
-        with naming(source):
+        rows = source.read(program.columns)
+        with naming(source.path):
             population = self.population.again(rows, program, self.by, files)
             return hensa.score(
                 rows,
@@ -191,10 +209,10 @@ class TakePopulation(_Data, frozen=True, tag_field="command", tag="population"):
     by: tuple[str, ...] = ()
     method: Literal["auto", "exact", "welford"] = "auto"
 
-    def again(self, paths: Sequence[str]) -> Made:
+    def again(self, sources: Sequence[Source]) -> Made:
         program = self.program.program
-        rows = read(paths[0], program.columns)
-        with naming(paths[0]):
+        rows = sources[0].read(program.columns)
+        with naming(sources[0].path):
             return f"{hensa.population(rows, program, by=self.by or None, method=self.method).to_json()}\n"
 
 
@@ -204,10 +222,10 @@ class Rank(_Data, frozen=True, tag_field="command", tag="rank"):
     event: Rules
     top: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
-    def again(self, paths: Sequence[str]) -> Made:
+    def again(self, sources: Sequence[Source]) -> Made:
         event = self.event.event
-        rows = read(paths[0], event.numbers)
-        with naming(paths[0]):
+        rows = sources[0].read(event.numbers)
+        with naming(sources[0].path):
             return hensa.rank(rows, event, self.top)
 
 
@@ -218,8 +236,8 @@ class Restate(_Data, frozen=True, tag_field="command", tag="restate"):
     id: tuple[str, ...]
     points: str
 
-    def again(self, paths: Sequence[str]) -> Made:
-        before, after = (read(path, [self.points]) for path in paths)
+    def again(self, sources: Sequence[Source]) -> Made:
+        before, after = (source.read([self.points]) for source in sources)
         return hensa.restate(before, after, self.policy, id=self.id, points=self.points).table
 
 
@@ -228,9 +246,9 @@ class Compensate(_Data, frozen=True, tag_field="command", tag="compensate"):
 
     event: Rules
 
-    def again(self, paths: Sequence[str]) -> Made:
-        source, *boards = paths
-        return hensa.compensate(read(source, ()), self.event.event, read(boards[0], ["rank"]) if boards else None)
+    def again(self, sources: Sequence[Source]) -> Made:
+        source, *boards = sources
+        return hensa.compensate(source.read(()), self.event.event, boards[0].read(["rank"]) if boards else None)
 
 
 class NextStep(_Data, frozen=True, tag_field="command", tag="next-step"):
@@ -240,11 +258,11 @@ class NextStep(_Data, frozen=True, tag_field="command", tag="next-step"):
     population: RecordedPopulation
     own_effect: bool = False
 
-    def again(self, paths: Sequence[str]) -> Made:
-        source, *files = paths
+    def again(self, sources: Sequence[Source]) -> Made:
+        source, *files = sources
         program = self.program.program
-        rows = read(source, program.columns)
-        with naming(source):
+        rows = source.read(program.columns)
+        with naming(source.path):
             population = self.population.again(rows, program, (), files)
             return hensa.to_next_step(rows, program, population, self.own_effect)
 
@@ -261,12 +279,12 @@ class Compare(_Data, frozen=True, tag_field="command", tag="compare"):
         if len(self.programs) != len(self.populations):
             raise ValueError("there must be a population for each program")
 
-    def again(self, paths: Sequence[str]) -> Made:
-        [source] = paths
+    def again(self, sources: Sequence[Source]) -> Made:
+        [source] = sources
         programs = [rules.program for rules in self.programs]
         numbers = [column for program in programs for column in program.columns]
-        rows = read(source, [*numbers, *([self.band] if self.band else [])])
-        with naming(source):
+        rows = source.read([*numbers, *([self.band] if self.band else [])])
+        with naming(source.path):
             for program, population in zip(programs, self.populations, strict=True):
                 population.again(rows, program, (), ())
             if self.budget is not None:
@@ -280,10 +298,10 @@ class Solve(_Data, frozen=True, tag_field="command", tag="compare --scaled"):
     program: Rules
     budget: Whole
 
-    def again(self, paths: Sequence[str]) -> Made:
+    def again(self, sources: Sequence[Source]) -> Made:
         program = self.program.program
-        rows = read(paths[0], program.columns)
-        with naming(paths[0]):
+        rows = sources[0].read(program.columns)
+        with naming(sources[0].path):
             return hensa.solve(rows, program, self.budget).program.to_toml()
 
 
@@ -296,11 +314,15 @@ class Rows(_Data, frozen=True, tag_field="command", tag="rows"):
     strict: bool = False
     friends: bool = False
 
-    def again(self, paths: Sequence[str]) -> Made:
-        members, passbook = paths
+    def again(self, sources: Sequence[Source]) -> Made:
+        members, passbook = sources
         mapping = None if self.mapping is None else self.mapping.mapping
         rows = hensa.friend_rows if self.friends else hensa.referrer_rows
-        return rows(members, passbook, self.month, zone=self.zone, mapping=mapping, strict=self.strict)
+        found = rows(members.path, passbook.path, self.month, zone=self.zone, mapping=mapping, strict=self.strict)
+        counts = json.loads(found.schema.metadata[KEY])["counts"]
+        members.check_rows(counts["registrations"])
+        passbook.check_rows(counts["entries"])
+        return found
 
 
 class Sample(_Data, frozen=True, tag_field="command", tag="sample"):
@@ -309,7 +331,7 @@ class Sample(_Data, frozen=True, tag_field="command", tag="sample"):
     n: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     seed: Whole
 
-    def again(self, paths: Sequence[str]) -> Made:
+    def again(self, sources: Sequence[Source]) -> Made:
         return sample(self.n, self.seed)
 
 
@@ -320,7 +342,7 @@ class SampleLedger(_Data, frozen=True, tag_field="command", tag="sample --ledger
     seed: Whole
     table: Literal["members", "passbook"]
 
-    def again(self, paths: Sequence[str]) -> Made:
+    def again(self, sources: Sequence[Source]) -> Made:
         members, passbook = sample_ledger(self.n, self.seed)
         return members if self.table == "members" else passbook
 
@@ -413,12 +435,11 @@ class Fingerprints:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def record(self, run: "Command", inputs: Mapping[str, int | None] | Sequence[tuple[str, int | None]]) -> "Record":
+    def record(self, run: Command, *inputs: tuple[str, int | None]) -> Record:
         """The record of a run once it has read its inputs: their paths, and the rows of those that are tables."""
-        pairs = inputs.items() if isinstance(inputs, Mapping) else inputs
-        return Record.of(run, [self.of(path, rows) for path, rows in pairs])
+        return Record.of(run, [self.of(path, rows) for path, rows in inputs])
 
-    def of(self, path: str, rows: int | None = None) -> Input:
+    def of(self, path: str, rows: int | None) -> Input:
         """The fingerprint of an input, once it has been read."""
         if path == "-" and self._stdin is not None:
             return Input(name="-", rows=rows, bytes=self._stdin.bytes, sha256=self._stdin.sha256())
@@ -606,9 +627,8 @@ class Kept:
                         found = _hash_of_size(path, input_.bytes)
                     if found != (input_.bytes, input_.sha256):
                         raise HensaError(f"not the same: {_changed(input_, *found)}")
-                n_rows = "" if input_.rows is None else f"{input_.rows:,} rows, "
-                yield f"input {_label(path)}: {n_rows}sha256 {input_.sha256}"
-            made = record.run.again(paths)
+                yield f"input {_label(path)}: {input_.bytes:,} bytes, sha256 {input_.sha256}"
+            made = record.run.again([Source(path, stated) for path, stated in zip(paths, record.inputs, strict=True)])
         with naming(self.path):
             difference = self._difference(made)
             if difference:

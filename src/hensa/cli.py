@@ -204,7 +204,7 @@ def score(
             any_month=any_month,
             population=counted,
         )
-        record = prints.record(made, {source: rows.num_rows, **counted.file(population)})
+        record = prints.record(made, (source, rows.num_rows), *counted.file(population))
         with run.stage("write", total=paid.num_rows) as advance:
             write(file, output, record.on(paid.schema), in_groups(paid), advance)
     nulls = min(paid[name].null_count for name in wanted)
@@ -245,7 +245,7 @@ def population(
                 taken = hensa.population(rows, rules, by=by, method=method.value, threads=threads)
         file.write(f"{taken.to_json()}\n".encode())
         made = audit.TakePopulation(program=Rules.of(rules), by=tuple(by or ()), method=method.value)
-        prints.record(made, {source: rows.num_rows}).beside(file, output)
+        prints.record(made, (source, rows.num_rows)).beside(file, output)
     say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
     if rules.measures:
         console.print(moments_table(taken), "")
@@ -272,7 +272,7 @@ def rank(
         with run.stage("rank"), naming(source):
             boards = hensa.rank(rows, rules, top)
             entrants = int(entered_by(rows, rules, rules.entry_until).sum())
-        record = prints.record(audit.Rank(event=Rules.read(event), top=top), {source: rows.num_rows})
+        record = prints.record(audit.Rank(event=Rules.read(event), top=top), (source, rows.num_rows))
         with run.stage("write", total=boards.num_rows) as advance:
             write(file, output, record.on(boards.schema), in_groups(boards), advance)
     until = f" by {rules.entry_until}" if rules.entry_until else ""
@@ -313,7 +313,7 @@ def restate(
             restatement = hensa.restate(paid, corrected, policy.value, id=id or "referrer_id", points=points)
         found = restatement.table
         made = audit.Restate(policy=policy.value, id=tuple(id or ["referrer_id"]), points=points)
-        record = prints.record(made, [(before, paid.num_rows), (after, corrected.num_rows)])
+        record = prints.record(made, (before, paid.num_rows), (after, corrected.num_rows))
         with run.stage("write", total=found.num_rows) as advance:
             write(file, output, record.on(found.schema), in_groups(found), advance)
     say(repr(restatement))
@@ -349,7 +349,7 @@ def compensate(
         with run.stage("compensate"), naming_each(rows=source, boards=boards):
             paid = hensa.compensate(rows, rules, standing)
         inputs = [(source, rows.num_rows), *([(boards, standing.num_rows)] if boards and standing is not None else [])]
-        record = prints.record(audit.Compensate(event=Rules.read(event)), inputs)
+        record = prints.record(audit.Compensate(event=Rules.read(event)), *inputs)
         with run.stage("write", total=paid.num_rows) as advance:
             write(file, output, record.on(paid.schema), in_groups(paid), advance)
     say(f"{rows.num_rows:,} rows, {paid.num_rows:,} ids are paid")
@@ -417,7 +417,7 @@ def next_step(
             found = hensa.to_next_step(rows, rules, used, own_effect)
         counted = RecordedPopulation.of(used, stored is not None)
         made = audit.NextStep(program=Rules.of(rules), own_effect=own_effect, population=counted)
-        record = prints.record(made, {source: rows.num_rows, **counted.file(population)})
+        record = prints.record(made, (source, rows.num_rows), *counted.file(population))
         with run.stage("write", total=found.num_rows) as advance:
             write(file, output, record.on(found.schema), in_groups(found), advance)
     say(f"{found.num_rows:,} rows")
@@ -473,7 +473,7 @@ def compare(
         if solution is not None and scaled_file is not None and scaled is not None and budget is not None:
             scaled_file.write(solution.program.to_toml().encode())
             solved = audit.Solve(program=Rules.of(rules[-2]), budget=budget)
-            prints.record(solved, {source: rows.num_rows}).beside(scaled_file, scaled)
+            prints.record(solved, (source, rows.num_rows)).beside(scaled_file, scaled)
         if file is not None and output is not None:
             given = rules[: len(program)]
             made = audit.Compare(
@@ -482,7 +482,7 @@ def compare(
                 band=band,
                 budget=budget,
             )
-            record = prints.record(made, {source: rows.num_rows})
+            record = prints.record(made, (source, rows.num_rows))
             with run.stage("write", total=rows.num_rows) as advance:
                 write(file, output, record.on(found.rows.schema), in_groups(found.rows), advance)
     if as_json:
@@ -559,7 +559,7 @@ def rows(
         given = None if mapping is None else Rules.read(mapping)
         made = audit.Rows(month=month, zone=zone, mapping=given, strict=strict, friends=friends)
         counts = [(members, ledger.counts["registrations"]), (passbook, ledger.counts["entries"])]
-        record = prints.record(made, counts)
+        record = prints.record(made, *counts)
         with run.stage("write", total=ledger.counts[ledger.counted]) as advance:
             found = ledger.rows()
             write(file, output, record.on(found.schema), (pa.Table.from_batches([part]) for part in found), advance)

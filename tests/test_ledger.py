@@ -1,6 +1,7 @@
 """The ledger: hand-worked months, each rule for messy input, and a plain-Python oracle over random messy ledgers."""
 
 import csv
+import gc
 import json
 import os
 import random
@@ -889,6 +890,25 @@ def test_a_csv_file_of_text_ids_is_read_twice_and_gives_text(tmp_path):
     assert table["referrer_id"].to_pylist() == ["1"]
     assert table["cumulative_referrals"].to_pylist() == [4999]
     assert table["ad_users"].to_pylist() == [2]
+
+
+def test_a_file_that_is_read_twice_leaves_nothing_of_duckdb_to_the_garbage_collector(tmp_path):
+    # What is left when Python ends is reported by DuckDB as leaked, on standard error.
+    import duckdb
+
+    def errors():
+        return sum(isinstance(thing, duckdb.Error) for thing in gc.get_objects())
+
+    members = write_csv(tmp_path / "members.csv", MEMBERS, [("a", "", BEFORE), ("b", "a", BEFORE)])
+    passbook = write_csv(tmp_path / "passbook.csv", PASSBOOK, [entry("b")])
+    gc.collect()
+    before = errors()
+    gc.disable()
+    try:
+        hensa.referrer_rows(members, passbook, "2019-10")
+        assert errors() == before
+    finally:
+        gc.enable()
 
 
 def test_a_broken_file_is_named(tmp_path, made):

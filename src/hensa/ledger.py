@@ -763,6 +763,7 @@ class Ledger:
                 self._ended = True
                 self._db.interrupt()
                 wait([future])
+            del future  # its exception holds this frame: a circle that would keep the connection until Python ends
 
     def _find(self, name: str, count: int | None, example: Any = None) -> None:
         if count:

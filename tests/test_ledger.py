@@ -1045,7 +1045,8 @@ def test_an_interrupted_run_leaves_nothing_behind(number, code, tmp_path):
     source, private, out = (tmp_path / name for name in ("source", "private", "out"))
     private.mkdir()
     out.mkdir()
-    hensa_command("sample", "--ledger", "-n", 100_000, "-o", source)
+    # so many that the run is not done when the signal comes, however busy the machine
+    hensa_command("sample", "--ledger", "-n", 400_000, "-o", source)
     sources = ("--members", source / "members.parquet", "--passbook", source / "passbook.parquet")
     command = [sys.executable, "-c", "from hensa.cli import main; main()", "rows", *sources, "--month", "2019-10"]
     environment = {**os.environ, "TMPDIR": str(private)}

@@ -16,8 +16,10 @@ cdef extern from * nogil:
 
     #if defined(_MSC_VER)
       #include <intrin.h>
-      static __inline int hensa_ones(uint64_t w) {
-          /* the classic sum of neighbouring bits: no instruction newer than the baseline is needed */
+    #endif
+    #if defined(_MSC_VER) || (defined(__x86_64__) && !defined(__POPCNT__))
+      static inline int hensa_ones(uint64_t w) {
+          /* the classic sum of neighbouring bits: no instruction newer than the baseline is needed, and no call */
           w = w - ((w >> 1) & 0x5555555555555555ULL);
           w = (w & 0x3333333333333333ULL) + ((w >> 2) & 0x3333333333333333ULL);
           w = (w + (w >> 4)) & 0x0F0F0F0F0F0F0F0FULL;
@@ -38,11 +40,13 @@ cdef extern from * nogil:
     #endif
     }
 
+    static inline uint64_t hensa_word(const uint8_t *bytes) { uint64_t w; memcpy(&w, bytes, 8); return w; }
     static inline double hensa_double(uint64_t bits) { double d; memcpy(&d, &bits, 8); return d; }
     static inline uint64_t hensa_bits(double d) { uint64_t bits; memcpy(&bits, &d, 8); return bits; }
     """
     int hensa_ones(uint64_t word) noexcept
     void hensa_prefetch(const void* from_, int64_t n_bytes) noexcept
+    uint64_t hensa_word(const uint8_t* bytes) noexcept
     double hensa_double(uint64_t bits) noexcept
     uint64_t hensa_bits(double d) noexcept
     double fabs(double x) noexcept
@@ -140,15 +144,78 @@ cdef uint64_t bits_at(const uint8_t* bitmap, int64_t bit, int64_t count) noexcep
     return low
 
 
+cdef void and_words(const uint8_t* bitmap, int shift, int64_t n_words, uint64_t* words) noexcept nogil:
+    """words &= the bits of a bitmap from bit `shift` < 8 on."""
+    cdef int64_t i
+    if shift == 0:
+        for i in range(n_words):
+            words[i] &= hensa_word(bitmap + 8 * i)
+    else:
+        # the 9 bytes in which 64 bits lie, as their first 8 and their last 8
+        for i in range(n_words):
+            words[i] &= hensa_word(bitmap + 8 * i) >> shift | hensa_word(bitmap + 8 * i + 1) << (8 - shift)
+
+
+cdef void and_bits(const uint8_t* bitmap, int64_t bit, int64_t first, int64_t count, uint64_t* words) noexcept nogil:
+    """Bits [first, first + count) of `words` &= the bits of a bitmap from `bit` on."""
+    cdef int64_t n, stop = first + count
+    cdef uint64_t word
+    while first < stop:
+        if first & 63 == 0 and stop - first >= 64:
+            n = (stop - first) >> 6
+            and_words(bitmap + (bit >> 3), <int> (bit & 7), n, words + (first >> 6))
+            n = 64 * n
+        else:
+            n = 64 - (first & 63)
+            if n > stop - first:
+                n = stop - first
+            word = bits_at(bitmap, bit, n) << (first & 63)
+            if n < 64:
+                word |= ~(((<uint64_t> 1 << n) - 1) << (first & 63))
+            words[first >> 6] &= word
+        first += n
+        bit += n
+
+
+cdef void all_ones(int64_t count, uint64_t* words) noexcept nogil:
+    memset(words, 0xFF, <size_t> ((count + 63) >> 6) * 8)
+    if count & 63:
+        words[count >> 6] = (<uint64_t> 1 << (count & 63)) - 1
+
+
+cdef int64_t count_ones(const uint64_t* words, int64_t n_words) noexcept nogil:
+    cdef int64_t i, ones = 0
+    for i in range(n_words):
+        ones += hensa_ones(words[i])
+    return ones
+
+
+cdef void spread_bits(const uint8_t* bitmap, int64_t n_bytes, uint64_t* out) noexcept nogil:
+    """Bits to bytes of 0 and 1, by halving: every bit of a byte moves to the byte of its number."""
+    cdef int64_t i
+    cdef uint64_t w
+    for i in range(n_bytes):
+        w = bitmap[i]
+        w = (w | w << 28) & <uint64_t> 0x0000000F0000000F
+        w = (w | w << 14) & <uint64_t> 0x0003000300030003
+        out[i] = (w | w << 7) & <uint64_t> 0x0101010101010101
+
+
+cdef void bytes_of(const uint64_t* words, int64_t count, uint8_t* out) noexcept nogil:
+    """Words of validity to bytes of 0 and 1; `out` has room for a multiple of 64, and lies on a multiple of 8."""
+    spread_bits(<const uint8_t*> words, 8 * ((count + 63) >> 6), <uint64_t*> out)
+
+
 cdef void unpack_bits(const uint8_t* bitmap, int64_t bit, int64_t count, uint8_t* out) noexcept nogil:
     """Bits to bytes of 0 and 1."""
-    cdef int64_t i, j, n
+    cdef int64_t i, n
     cdef uint64_t word
+    cdef uint64_t spread[8]
     for i in range(0, count, 64):
         n = count - i if count - i < 64 else 64
         word = bits_at(bitmap, bit + i, n)
-        for j in range(n):
-            out[i + j] = <uint8_t> ((word >> j) & 1)
+        spread_bits(<const uint8_t*> &word, 8, spread)
+        memcpy(out + i, spread, <size_t> n)
 
 
 cdef const void* window(const View* view, int64_t row, int64_t count, void* scratch) noexcept nogil:
@@ -181,10 +248,9 @@ cdef int64_t rows_that_count(View** views, Py_ssize_t n_views, int64_t row, int6
     """How many of rows [row, row + count) are null in none of the columns. When that is not all
     of them, `words` holds their bits; otherwise it is left alone or all ones."""
     cdef Py_ssize_t i
-    cdef int64_t first, here, done, bit, n, n_words = (count + 63) >> 6, valid = 0
+    cdef int64_t here, done
     cdef const Chunk* chunk
     cdef bint masked = False
-    cdef uint64_t word
     for i in range(n_views):
         chunk = views[i].chunks + chunk_of(views[i], row)
         done = 0
@@ -195,42 +261,25 @@ cdef int64_t rows_that_count(View** views, Py_ssize_t n_views, int64_t row, int6
             if chunk.validity != NULL:
                 if not masked:
                     masked = True
-                    for n in range(n_words):
-                        words[n] = ~(<uint64_t> 0)
-                    if count & 63:
-                        words[n_words - 1] = (<uint64_t> 1 << (count & 63)) - 1
-                # Walk the words of the window; the bits of this chunk start anywhere in them.
-                first = done
-                while first < done + here:
-                    bit = first & 63
-                    n = 64 - bit
-                    if n > done + here - first:
-                        n = done + here - first
-                    word = bits_at(chunk.validity, chunk.offset + row + first - chunk.start, n) << bit
-                    if n < 64:
-                        word |= ~(((<uint64_t> 1 << n) - 1) << bit)
-                    words[first >> 6] &= word
-                    first += n
+                    all_ones(count, words)
+                and_bits(chunk.validity, chunk.offset + row + done - chunk.start, done, here, words)
             done += here
             chunk += 1
-    if not masked:
-        return count
-    for n in range(n_words):
-        valid += hensa_ones(words[n])
-    return valid
+    return count_ones(words, (count + 63) >> 6) if masked else count
 
 
-cdef void bytes_of(const uint64_t* words, int64_t count, uint8_t* out) noexcept nogil:
-    """Words of validity to bytes of 0 and 1; `out` has room for a multiple of 64."""
-    cdef int64_t i, j
-    cdef uint64_t byte, spread
-    for i in range((count + 63) >> 6):
-        for j in range(8):
-            byte = (words[i] >> (8 * j)) & 0xFF
-            # copies of the byte, each shifted by 7 more: bit k of the byte lands on bit 8 k, except bit 7
-            spread = ((byte & 0x7F) * <uint64_t> 0x02040810204081) & <uint64_t> 0x0101010101010101
-            spread |= (byte >> 7) << 56
-            memcpy(out + 64 * i + 8 * j, &spread, 8)
+cdef int64_t rows_that_are_true(const View* view, int64_t row, int64_t count, uint64_t* words) noexcept nogil:
+    """How many of the rows of `words` are true in a column of booleans; `words` then has no others."""
+    cdef int64_t here, done = 0
+    cdef const Chunk* chunk = view.chunks + chunk_of(view, row)
+    while done < count:
+        here = chunk[1].start - (row + done)
+        if here > count - done:
+            here = count - done
+        and_bits(chunk.values, chunk.offset + row + done - chunk.start, done, here, words)
+        done += here
+        chunk += 1
+    return count_ones(words, (count + 63) >> 6)
 
 
 ctypedef fused value_t:

@@ -15,191 +15,258 @@ cdef struct Exact:
     uint64_t sum[SUM_LIMBS]
     uint64_t squares[SQUARES_LIMBS]
 
-
-ctypedef fused byte_t:
-    int8_t
-    uint8_t
-
-ctypedef fused short_t:
-    int16_t
-    uint16_t
-
-ctypedef fused word_t:
-    int32_t
-    uint32_t
-
 ctypedef fused long_t:
     int64_t
     uint64_t
 
 
-cdef void exact_bytes(const byte_t* x, int64_t n, Exact* total) noexcept nogil:
-    # |x| < 2^8: |sum| < 2^20, sum of squares < 2^28 in 32-bit lanes
-    cdef int64_t i
-    cdef int32_t s = 0
+# Signed integers are read as unsigned ones with the sign bit flipped, u = x + 2^k, so that one loop serves both and
+# every product is one of unsigned numbers, which all instruction sets have for vectors:
+#     sum of x = sum of u - n 2^k,    sum of x^2 = sum of u^2 - 2^(k+1) sum of u + n 2^(2k).
+
+cdef void add_biased(Exact* total, uint64_t part, int shift, int k) noexcept nogil:
+    """Adds part 2^shift of the sum of u; k = 0: u is x."""
+    add(total.sum, SUM_LIMBS, part, shift)
+    if k:
+        subtract(total.squares, SQUARES_LIMBS, part, shift + k + 1)
+
+
+cdef void remove_bias(Exact* total, int64_t n, int k) noexcept nogil:
+    if k:
+        subtract(total.sum, SUM_LIMBS, <uint64_t> n, k)
+        add(total.squares, SQUARES_LIMBS, <uint64_t> n, 2 * k)
+
+
+cdef void exact_bytes(const uint8_t* x, int64_t n, int k, Exact* total) noexcept nogil:
+    # u < 2^8: sums over 2^8 rows are < 2^16 in 16-bit lanes, sums of squares over a block < 2^28 in 32-bit lanes
+    cdef int64_t i, j, stop
+    cdef uint8_t flip = 1 << k if k else 0
+    cdef int16_t u
+    cdef uint16_t part
+    cdef uint32_t s = 0
     cdef int32_t q = 0
-    for i in range(n):
-        s += <int32_t> x[i]
-        q += <int32_t> x[i] * <int32_t> x[i]
-    add_signed(total.sum, SUM_LIMBS, s, 0)
+    for i in range(0, n, 256):
+        stop = i + 256 if n - i > 256 else n
+        part = 0
+        for j in range(i, stop):
+            u = <uint8_t> (x[j] ^ flip)
+            part += <uint16_t> u
+            q += <int32_t> u * <int32_t> u
+        s += part
+    add_biased(total, s, 0, k)
     add(total.squares, SQUARES_LIMBS, <uint64_t> q, 0)
+    remove_bias(total, n, k)
 
 
-cdef void exact_shorts(const short_t* x, int64_t n, Exact* total) noexcept nogil:
-    # |x| < 2^16: |sum| < 2^28; x^2 < 2^32 is split in halves whose sums are < 2^28
-    cdef int64_t i
-    cdef int32_t s = 0
-    cdef uint32_t square, low = 0, high = 0
+cdef void exact_shorts(const int16_t* x, int64_t n, bint is_signed, Exact* total) noexcept nogil:
+    # Unsigned ones are read as signed here, u = x - 2^15, as vectors have products of signed 16-bit numbers.
+    # |u| <= 2^15: |sum| <= 2^27; u = h 2^8 + l with |h| <= 2^7, 0 <= l < 2^8: sums of products < 2^28
+    cdef int64_t i, sum_, squares
+    cdef int16_t flip = 0 if is_signed else -32768
+    cdef int16_t u, l, h
+    cdef int32_t s = 0, ll = 0, hl = 0, hh = 0
     for i in range(n):
-        s += <int32_t> x[i]
-        square = <uint32_t> x[i] * <uint32_t> x[i]
-        low += square & 0xFFFF
-        high += square >> 16
-    add_signed(total.sum, SUM_LIMBS, s, 0)
-    add(total.squares, SQUARES_LIMBS, low + (<uint64_t> high << 16), 0)
+        u = x[i] ^ flip
+        l = u & 0xFF
+        h = u >> 8
+        s += <int32_t> u
+        ll += <int32_t> l * <int32_t> l
+        hl += <int32_t> h * <int32_t> l
+        hh += <int32_t> h * <int32_t> h
+    sum_ = s
+    squares = <int64_t> ll + 512 * <int64_t> hl + 65536 * <int64_t> hh
+    if not is_signed:
+        squares += 65536 * sum_ + n * (<int64_t> 1 << 30)
+        sum_ += n * 32768
+    add_signed(total.sum, SUM_LIMBS, sum_, 0)
+    add(total.squares, SQUARES_LIMBS, <uint64_t> squares, 0)
 
 
-cdef bint exact_small(const word_t* x, int64_t n, Exact* total) noexcept nogil:
-    """Most words are small: with |x| < 2^19, |sum| < 2^31 and the sum of squares is below 2^50. False, and
+cdef bint exact_small(const uint32_t* x, int64_t n, int k, Exact* total) noexcept nogil:
+    """Most words are small: with 0 <= u < 2^20 the sum is below 2^32 and that of squares below 2^52. False, and
     nothing added, if one is not."""
     cdef int64_t i
-    cdef int32_t s = 0
-    cdef int64_t q = 0
-    cdef uint32_t spread = 0
+    cdef uint32_t bias = <uint32_t> 1 << k if k else 0
+    cdef uint32_t u, s = 0, spread = 0
+    cdef uint64_t q = 0
     for i in range(n):
-        if word_t is int32_t:
-            spread |= <uint32_t> x[i] + <uint32_t> 0x80000      # below 2^20 exactly for |x| <= 2^19
-        else:
-            spread |= x[i] << 1 | x[i] >> 31 << 20
-        s += <int32_t> x[i]
-        q += <int64_t> <int32_t> x[i] * <int64_t> <int32_t> x[i]
+        u = x[i] + bias
+        spread |= u
+        s += u
+        q += <uint64_t> u * <uint64_t> u
     if spread >> 20:
         return False
-    add_signed(total.sum, SUM_LIMBS, s, 0)
-    add(total.squares, SQUARES_LIMBS, <uint64_t> q, 0)
+    add_biased(total, s, 0, k)
+    add(total.squares, SQUARES_LIMBS, q, 0)
+    remove_bias(total, n, k)
     return True
 
 
-cdef void exact_words(const word_t* x, int64_t n, Exact* total) noexcept nogil:
-    # |x| < 2^32: |sum| < 2^44; x^2 < 2^64 is split in halves whose sums are < 2^44
+cdef void exact_words(const uint32_t* x, int64_t n, int k, Exact* total) noexcept nogil:
+    # u < 2^32: the sum is < 2^44; u^2 < 2^64 is split in halves whose sums are < 2^44
     cdef int64_t i
-    cdef int64_t s = 0
-    cdef uint64_t square, low = 0, high = 0
-    if exact_small(x, n, total):
+    cdef uint32_t flip = <uint32_t> 1 << k if k else 0
+    cdef uint32_t u
+    cdef uint64_t s = 0, square, low = 0, high = 0
+    if exact_small(x, n, 19 if k else 0, total):
         return
     for i in range(n):
-        s += <int64_t> x[i]
-        if word_t is int32_t:
-            square = <uint64_t> (<int64_t> x[i] * <int64_t> x[i])
-        else:
-            square = <uint64_t> x[i] * <uint64_t> x[i]
+        u = x[i] ^ flip
+        s += u
+        square = <uint64_t> u * <uint64_t> u
         low += square & LOW32
         high += square >> 32
-    add_signed(total.sum, SUM_LIMBS, s, 0)
+    add_biased(total, s, 0, k)
     add(total.squares, SQUARES_LIMBS, low, 0)
     add(total.squares, SQUARES_LIMBS, high, 32)
+    remove_bias(total, n, k)
 
 
-cdef void exact_longs(const long_t* x, int64_t n, Exact* total) noexcept nogil:
-    # Most long columns hold small numbers: a block of which every value fits int32 goes through
-    # the loop above. Otherwise |x| = h 2^32 + l, x^2 = hh 2^64 + 2 hl 2^32 + ll, and each product is
-    # split in 32-bit halves, whose sums are < 2^44.
+cdef void exact_longs(const uint64_t* x, int64_t n, int k, Exact* total) noexcept nogil:
+    # Most long columns hold small numbers: a block of which every value fits 32 bits goes through
+    # the loop above. Otherwise u = h 2^32 + l, u^2 = hh 2^64 + 2 hl 2^32 + ll, and each product is
+    # split in 32-bit halves, whose sums are < 2^44. That h and l are 32 bits wide must show in their types:
+    # else vectors multiply them as 64-bit numbers, by three products.
     cdef int64_t i
-    cdef uint64_t spread = 0, magnitude, h, l, product
+    cdef uint64_t bias = <uint64_t> 1 << 31 if k else 0, flip = <uint64_t> 1 << k if k else 0
+    cdef uint64_t spread = 0, u, product
+    cdef uint32_t h, l
     cdef uint64_t ll_low = 0, ll_high = 0, hl_low = 0, hl_high = 0, hh_low = 0, hh_high = 0
-    cdef uint64_t sum_low = 0
-    cdef int64_t sum_high = 0
-    cdef int32_t words[BLOCK]
+    cdef uint64_t sum_low = 0, sum_high = 0
+    cdef uint32_t words[BLOCK]
     for i in range(n):
-        if long_t is int64_t:
-            spread |= <uint64_t> x[i] + <uint64_t> 0x80000000   # below 2^32 exactly for the values of int32
-        else:
-            spread |= x[i] >> 31 << 32
+        spread |= x[i] + bias
     if spread >> 32 == 0:
         for i in range(n):
-            words[i] = <int32_t> x[i]
-        exact_words[int32_t](words, n, total)
+            words[i] = <uint32_t> x[i]
+        exact_words(words, n, 31 if k else 0, total)
         return
     for i in range(n):
-        sum_low += <uint64_t> x[i] & LOW32
-        if long_t is int64_t:
-            sum_high += x[i] >> 32
-            magnitude = <uint64_t> 0 - <uint64_t> x[i] if x[i] < 0 else <uint64_t> x[i]
-        else:
-            sum_high += <int64_t> (x[i] >> 32)
-            magnitude = x[i]
-        h = magnitude >> 32
-        l = magnitude & LOW32
-        product = l * l
+        u = x[i] ^ flip
+        l = <uint32_t> u
+        h = <uint32_t> (u >> 32)
+        sum_low += u & LOW32
+        sum_high += u >> 32
+        product = <uint64_t> l * <uint64_t> l
         ll_low += product & LOW32
         ll_high += product >> 32
-        product = h * l
+        product = <uint64_t> h * <uint64_t> l
         hl_low += product & LOW32
         hl_high += product >> 32
-        product = h * h
+        product = <uint64_t> h * <uint64_t> h
         hh_low += product & LOW32
         hh_high += product >> 32
-    add(total.sum, SUM_LIMBS, sum_low, 0)
-    add_signed(total.sum, SUM_LIMBS, sum_high, 32)
+    add_biased(total, sum_low, 0, k)
+    add_biased(total, sum_high, 32, k)
     add(total.squares, SQUARES_LIMBS, ll_low, 0)
     add(total.squares, SQUARES_LIMBS, ll_high + 2 * hl_low, 32)
     add(total.squares, SQUARES_LIMBS, 2 * hl_high + hh_low, 64)
     add(total.squares, SQUARES_LIMBS, hh_high, 96)
+    remove_bias(total, n, k)
+
+
+cdef enum:
+    DIGITS = 5                      # of decimal128, 26 bits each
+    DIGIT_ROWS = 512                # sums of five products of two digits are < 5 2^52 2^9 < 2^64
+
+
+cdef void decimal_digits(const uint64_t* x, int64_t n, uint32_t* digits, uint64_t* sums) noexcept nogil:
+    """Digit a of u = x + 2^127 in row i is digits[DIGIT_ROWS a + i]."""
+    cdef int64_t i
+    cdef uint64_t low, high, a, b, c, d, e
+    cdef uint64_t sum_a = 0, sum_b = 0, sum_c = 0, sum_d = 0, sum_e = 0
+    for i in range(n):
+        low = x[2 * i]
+        high = x[2 * i + 1] ^ <uint64_t> 0x8000000000000000
+        a = low & LOW26
+        b = low >> 26 & LOW26
+        c = (low >> 52 | high << 12) & LOW26
+        d = high >> 14 & LOW26
+        e = high >> 40
+        digits[i] = <uint32_t> a
+        digits[DIGIT_ROWS + i] = <uint32_t> b
+        digits[2 * DIGIT_ROWS + i] = <uint32_t> c
+        digits[3 * DIGIT_ROWS + i] = <uint32_t> d
+        digits[4 * DIGIT_ROWS + i] = <uint32_t> e
+        sum_a += a
+        sum_b += b
+        sum_c += c
+        sum_d += d
+        sum_e += e
+    sums[0] = sum_a
+    sums[1] = sum_b
+    sums[2] = sum_c
+    sums[3] = sum_d
+    sums[4] = sum_e
+
+
+cdef void digit_squares(const uint32_t* digits, int64_t n, Exact* total) noexcept nogil:
+    """Adds the squares: with digits a, b, c, d, e, low first, the products at each place; those at odd places
+    come twice."""
+    cdef int64_t i
+    cdef uint64_t a, b, c, d, e
+    cdef uint64_t q0 = 0, q1 = 0, q2 = 0, q3 = 0, q4 = 0, q5 = 0, q6 = 0, q7 = 0, q8 = 0
+    for i in range(n):
+        a = digits[i]
+        b = digits[DIGIT_ROWS + i]
+        c = digits[2 * DIGIT_ROWS + i]
+        d = digits[3 * DIGIT_ROWS + i]
+        e = digits[4 * DIGIT_ROWS + i]
+        q0 += a * a
+        q1 += a * b
+        q2 += 2 * (a * c) + b * b
+        q3 += a * d + b * c
+        q4 += 2 * (a * e + b * d) + c * c
+        q5 += b * e + c * d
+        q6 += 2 * (c * e) + d * d
+        q7 += d * e
+        q8 += e * e
+    add(total.squares, SQUARES_LIMBS, q0, 0)
+    add(total.squares, SQUARES_LIMBS, q1, 26 + 1)
+    add(total.squares, SQUARES_LIMBS, q2, 52)
+    add(total.squares, SQUARES_LIMBS, q3, 78 + 1)
+    add(total.squares, SQUARES_LIMBS, q4, 104)
+    add(total.squares, SQUARES_LIMBS, q5, 130 + 1)
+    add(total.squares, SQUARES_LIMBS, q6, 156)
+    add(total.squares, SQUARES_LIMBS, q7, 182 + 1)
+    add(total.squares, SQUARES_LIMBS, q8, 208)
 
 
 cdef void exact_decimals(const uint64_t* x, int64_t n, Exact* total) noexcept nogil:
     # decimal128: pairs of 64-bit words, low word first, two's complement. A block that fits int64
-    # goes through the loop above; otherwise the magnitude is four 32-bit digits, the ten products of
-    # which are added at their places.
-    cdef int64_t i
-    cdef int a, b
-    cdef uint64_t spread = 0, low, high, product, negative
-    cdef uint64_t digit[4]
-    cdef int64_t longs[BLOCK]
+    # goes through the loop above.
+    cdef int64_t i, here, done = 0
+    cdef int a
+    cdef uint64_t spread = 0
+    cdef uint64_t longs[BLOCK]
+    cdef uint32_t digits[DIGITS * DIGIT_ROWS]
+    cdef uint64_t sums[DIGITS]
     for i in range(n):
         spread |= x[2 * i + 1] ^ (<uint64_t> 0 - (x[2 * i] >> 63))
     if spread == 0:
         for i in range(n):
-            longs[i] = <int64_t> x[2 * i]
-        exact_longs[int64_t](longs, n, total)
+            longs[i] = x[2 * i]
+        exact_longs(longs, n, 63, total)
         return
-    for i in range(n):
-        low = x[2 * i]
-        high = x[2 * i + 1]
-        add(total.sum, SUM_LIMBS, low, 0)
-        add_signed(total.sum, SUM_LIMBS, <int64_t> high, 64)
-        negative = <uint64_t> 0 - (high >> 63)
-        high = (high ^ negative) + ((low == 0) & (negative & 1))
-        low = (low ^ negative) + (negative & 1)
-        digit[0] = low & LOW32
-        digit[1] = low >> 32
-        digit[2] = high & LOW32
-        digit[3] = high >> 32
-        for a in range(4):
-            for b in range(a + 1):
-                product = digit[a] * digit[b]
-                add(total.squares, SQUARES_LIMBS, product, 32 * (a + b))
-                if a != b:
-                    add(total.squares, SQUARES_LIMBS, product, 32 * (a + b))
+    while done < n:
+        here = DIGIT_ROWS if n - done > DIGIT_ROWS else n - done
+        decimal_digits(x + 2 * done, here, digits, sums)
+        for a in range(DIGITS):
+            add_biased(total, sums[a], 26 * a, 127)
+        digit_squares(digits, here, total)
+        done += here
+    remove_bias(total, n, 127)
 
 
 cdef void exact_block(int kind, const void* x, int64_t n, Exact* total) noexcept nogil:
-    if kind == INT8:
-        exact_bytes[int8_t](<const int8_t*> x, n, total)
-    elif kind == UINT8 or kind == BOOL:
-        exact_bytes[uint8_t](<const uint8_t*> x, n, total)
-    elif kind == INT16:
-        exact_shorts[int16_t](<const int16_t*> x, n, total)
-    elif kind == UINT16:
-        exact_shorts[uint16_t](<const uint16_t*> x, n, total)
-    elif kind == INT32:
-        exact_words[int32_t](<const int32_t*> x, n, total)
-    elif kind == UINT32:
-        exact_words[uint32_t](<const uint32_t*> x, n, total)
-    elif kind == INT64:
-        exact_longs[int64_t](<const int64_t*> x, n, total)
-    elif kind == UINT64:
-        exact_longs[uint64_t](<const uint64_t*> x, n, total)
+    if kind == INT8 or kind == UINT8:
+        exact_bytes(<const uint8_t*> x, n, 7 if kind == INT8 else 0, total)
+    elif kind == INT16 or kind == UINT16:
+        exact_shorts(<const int16_t*> x, n, kind == INT16, total)
+    elif kind == INT32 or kind == UINT32:
+        exact_words(<const uint32_t*> x, n, 31 if kind == INT32 else 0, total)
+    elif kind == INT64 or kind == UINT64:
+        exact_longs(<const uint64_t*> x, n, 63 if kind == INT64 else 0, total)
     else:
         exact_decimals(<const uint64_t*> x, n, total)
 
@@ -396,17 +463,38 @@ cdef const double* as_doubles(int kind, const void* x, int64_t n, double* scratc
 
 # ---------------------------------------------------------------- rows that do not count
 
-cdef void zero_nulls(const value_t* x, const uint8_t* valid, int64_t n, value_t* out) noexcept nogil:
+ctypedef fused cleared_t:
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+    int64_t
+    double
+
+
+cdef void zero_nulls(const cleared_t* x, const uint8_t* valid, int64_t n, cleared_t* out) noexcept nogil:
     """A copy in which nulls are 0: they add nothing to a sum or a sum of squares."""
+    # masks, not a choice: gcc reads what a choice does not take only where a vector of it can be masked
     cdef int64_t i
     for i in range(n):
-        out[i] = x[i] if valid[i] else <value_t> 0
+        if cleared_t is double:
+            out[i] = hensa_double(hensa_bits(x[i]) & (<uint64_t> 0 - <uint64_t> valid[i]))
+        else:
+            out[i] = x[i] & <cleared_t> (<cleared_t> 0 - <cleared_t> valid[i])
+
+
+cdef void zero_pairs(const uint64_t* x, const uint8_t* valid, int64_t n, uint64_t* out) noexcept nogil:
+    cdef int64_t i
+    cdef uint64_t mask
+    for i in range(n):
+        mask = <uint64_t> 0 - <uint64_t> valid[i]
+        out[2 * i] = x[2 * i] & mask
+        out[2 * i + 1] = x[2 * i + 1] & mask
 
 
 cdef const void* without_nulls(int kind, const void* x, const uint8_t* valid, int64_t n,
                                void* scratch) noexcept nogil:
     cdef int width = WIDTH[kind]
-    cdef int64_t i
     if width <= 1:
         zero_nulls[uint8_t](<const uint8_t*> x, valid, n, <uint8_t*> scratch)
     elif width == 2:
@@ -416,9 +504,7 @@ cdef const void* without_nulls(int kind, const void* x, const uint8_t* valid, in
     elif width == 8:
         zero_nulls[uint64_t](<const uint64_t*> x, valid, n, <uint64_t*> scratch)
     else:
-        for i in range(n):
-            (<uint64_t*> scratch)[2 * i] = (<const uint64_t*> x)[2 * i] if valid[i] else 0
-            (<uint64_t*> scratch)[2 * i + 1] = (<const uint64_t*> x)[2 * i + 1] if valid[i] else 0
+        zero_pairs(<const uint64_t*> x, valid, n, <uint64_t*> scratch)
     return scratch
 
 
@@ -438,6 +524,7 @@ cdef struct Scratch:
     double clean[2 * BLOCK]         # the same without nulls, or as doubles
     uint8_t valid[BLOCK]
     uint64_t words[WINDOW_WORDS]
+    uint64_t true_words[BLOCK_WORDS]
 
 
 cdef enum:
@@ -447,9 +534,20 @@ cdef enum:
 cdef bint moments_block(const View* view, int method, int64_t row, int64_t n, bint masked, const uint64_t* words,
                         Exact* exact, Welford* state, SuperPair* supers, Scratch* scratch) noexcept nogil:
     """Adds one block of one column to its totals; False if its state would not be finite."""
-    cdef const void* x = window(view, row, n, scratch.window)
+    cdef const void* x
     cdef const double* values
     cdef Welford block
+    cdef int64_t ones
+    if view.kind == BOOL and method == INTEGERS:
+        if masked:
+            memcpy(scratch.true_words, words, sizeof(scratch.true_words))
+        else:
+            all_ones(n, scratch.true_words)
+        ones = rows_that_are_true(view, row, n, scratch.true_words)
+        add(exact.sum, SUM_LIMBS, <uint64_t> ones, 0)
+        add(exact.squares, SQUARES_LIMBS, <uint64_t> ones, 0)
+        return True
+    x = window(view, row, n, scratch.window)
     hensa_prefetch(<const uint8_t*> x + n * WIDTH[view.kind], n * WIDTH[view.kind])     # the next block
     if masked:
         bytes_of(words, n, scratch.valid)

@@ -42,12 +42,14 @@ cdef extern from * nogil:
 
     static inline uint64_t hensa_word(const uint8_t *bytes) { uint64_t w; memcpy(&w, bytes, 8); return w; }
     static inline double hensa_double(uint64_t bits) { double d; memcpy(&d, &bits, 8); return d; }
+    static inline float hensa_float(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
     static inline uint64_t hensa_bits(double d) { uint64_t bits; memcpy(&bits, &d, 8); return bits; }
     """
     int hensa_ones(uint64_t word) noexcept
     void hensa_prefetch(const void* from_, int64_t n_bytes) noexcept
     uint64_t hensa_word(const uint8_t* bytes) noexcept
     double hensa_double(uint64_t bits) noexcept
+    float hensa_float(uint32_t bits) noexcept
     uint64_t hensa_bits(double d) noexcept
     double fabs(double x) noexcept
     double ldexp(double x, int exponent) noexcept

@@ -9,7 +9,7 @@
 # own E; each round takes at least 28 binades, and most blocks need one.
 
 cdef enum:
-    SLICE_LANES = 8
+    SLICE_LANES = 16                # with 8, gcc unrolls the loop over lanes and takes rows instead, transposed
     SUPER_LIMBS = 72                # bits 2^-2368 to 2^2240: squares of float64, 2^-2148 to 2^2048, n < 2^63
     SUPER_OFFSET = 2368             # the first bit is worth 2^-2368: 2 (-1074) - 160 > -2368
 
@@ -69,14 +69,30 @@ cdef inline void slice_add(double x, double* s, double* q) noexcept nogil:
     q[6 * SLICE_LANES] = q[6 * SLICE_LANES] + d * d
 
 
-cdef void slice_block(const double* x, int64_t n, double scale, double scale2, double* s, double* q) noexcept nogil:
+cdef void slice_block(const double* x, int64_t n, double scale, double scale2, double* sums,
+                      double* squares) noexcept nogil:
+    # the lanes are arrays of this function, so that the compiler knows that they do not overlap x
+    cdef double s[4 * SLICE_LANES]
+    cdef double q[7 * SLICE_LANES]
     cdef int64_t i, whole = n // SLICE_LANES
     cdef int lane, rest = <int> (n % SLICE_LANES)
+    memset(s, 0, sizeof(s))
+    memset(q, 0, sizeof(q))
     for i in range(whole):
         for lane in range(SLICE_LANES):
             slice_add(x[SLICE_LANES * i + lane] * scale * scale2, s + lane, q + lane)
     for lane in range(rest):
         slice_add(x[SLICE_LANES * whole + lane] * scale * scale2, s + lane, q + lane)
+    add_lanes(s, 4, sums)
+    add_lanes(q, 7, squares)
+
+
+cdef void add_lanes(const double* lanes, int n, double* out) noexcept nogil:
+    cdef int i, lane
+    for i in range(n):
+        out[i] = 0.0
+        for lane in range(SLICE_LANES):
+            out[i] += lanes[i * SLICE_LANES + lane]
 
 
 cdef uint64_t largest_magnitude(const double* x, int64_t n) noexcept nogil:
@@ -108,15 +124,26 @@ cdef int64_t count_small(const double* x, int64_t n, double limit) noexcept nogi
     return count
 
 
+cdef void add_slices(const double* sums, const double* squares, int slices, int exponent,
+                     SuperPair* total) noexcept nogil:
+    cdef int i, weight
+    for i in range(slices):
+        super_add(&total.sum, ldexp(sums[i], 20 * (i + 1)), exponent - 20 * (i + 1))
+    for i in range(2 * slices - 1):
+        # the weights 3, 5 and 7 stand for two equal products each
+        weight = 1 if i & 1 else 0
+        super_add(&total.squares, ldexp(squares[i], 20 * (i + 2)), 2 * exponent - 20 * (i + 2) + weight)
+
+
 cdef bint super_block(const double* x, int64_t n, SuperPair* total, double* work, double* small) noexcept nogil:
     """Adds a block to the totals; False if it holds a NaN or an infinity. `work` and `small` are scratch for
     BLOCK values each; `work` may be `x`."""
     cdef uint64_t top
-    cdef int exponent, half, i, j, weight
+    cdef int exponent, half
     cdef int64_t left = n
-    cdef double limit, part
-    cdef double s[4 * SLICE_LANES]
-    cdef double q[7 * SLICE_LANES]
+    cdef double limit
+    cdef double s[4]
+    cdef double q[7]
     while left:
         n = left
         left = 0
@@ -138,27 +165,71 @@ cdef bint super_block(const double* x, int64_t n, SuperPair* total, double* work
                 memcpy(work, x, <size_t> n * sizeof(double))
             x = work
             left = set_aside(work, n, limit, small)
-        for i in range(4 * SLICE_LANES):
-            s[i] = 0.0
-        for i in range(7 * SLICE_LANES):
-            q[i] = 0.0
         half = exponent // 2
         slice_block(x, n, ldexp(1.0, -half), ldexp(1.0, half - exponent), s, q)
-        for i in range(4):
-            part = 0.0
-            for j in range(SLICE_LANES):
-                part += s[i * SLICE_LANES + j]
-            super_add(&total.sum, ldexp(part, 20 * (i + 1)), exponent - 20 * (i + 1))
-        for i in range(7):
-            part = 0.0
-            for j in range(SLICE_LANES):
-                part += q[i * SLICE_LANES + j]
-            # the weights 3, 5 and 7 stand for two equal products each
-            weight = 1 if i & 1 else 0
-            super_add(&total.squares, ldexp(part, 20 * (i + 2)), 2 * exponent - 20 * (i + 2) + weight)
+        add_slices(s, q, 4, exponent, total)
         if left:
             memcpy(work, small, <size_t> left * sizeof(double))
             x = work
+    return True
+
+
+# float32: 24 bits, so that with |x| >= 2^(E-37) each is a multiple of 2^(E-60), the sum of three slices.
+
+cdef inline void float_add(double x, double* s, double* q) noexcept nogil:
+    """Adds the three slices of |x| < 1, a multiple of 2^-60; the last has at most 2^19 of its units, too."""
+    cdef double a = (x + 1.5 * 4294967296.0) - 1.5 * 4294967296.0
+    cdef double b, c
+    x = x - a
+    b = (x + 1.5 * 4096.0) - 1.5 * 4096.0
+    c = x - b
+    s[0] = s[0] + a
+    s[SLICE_LANES] = s[SLICE_LANES] + b
+    s[2 * SLICE_LANES] = s[2 * SLICE_LANES] + c
+    q[0] = q[0] + a * a
+    q[SLICE_LANES] = q[SLICE_LANES] + a * b
+    q[2 * SLICE_LANES] = q[2 * SLICE_LANES] + ((a * c + a * c) + b * b)
+    q[3 * SLICE_LANES] = q[3 * SLICE_LANES] + b * c
+    q[4 * SLICE_LANES] = q[4 * SLICE_LANES] + c * c
+
+
+cdef void float_slices(const uint32_t* x, int64_t n, double scale, double* sums, double* squares) noexcept nogil:
+    cdef double s[3 * SLICE_LANES]
+    cdef double q[5 * SLICE_LANES]
+    cdef int64_t i, whole = n // SLICE_LANES
+    cdef int lane, rest = <int> (n % SLICE_LANES)
+    memset(s, 0, sizeof(s))
+    memset(q, 0, sizeof(q))
+    for i in range(whole):
+        for lane in range(SLICE_LANES):
+            float_add(<double> hensa_float(x[SLICE_LANES * i + lane]) * scale, s + lane, q + lane)
+    for lane in range(rest):
+        float_add(<double> hensa_float(x[SLICE_LANES * whole + lane]) * scale, s + lane, q + lane)
+    add_lanes(s, 3, sums)
+    add_lanes(q, 5, squares)
+
+
+cdef bint float_block(const uint32_t* x, int64_t n, SuperPair* total) noexcept nogil:
+    """Adds a block of float32, as bits. False, and nothing added, if its values are more than 37 binades apart or not
+    all finite, or the largest is near the smallest of float32."""
+    cdef int64_t i
+    cdef int32_t magnitude, less, top = 0, low = 0x7FFFFFFF
+    cdef int biased
+    cdef double s[3]
+    cdef double q[5]
+    for i in range(n):
+        magnitude = <int32_t> (x[i] & <uint32_t> 0x7FFFFFFF)
+        less = (magnitude - 1) & 0x7FFFFFFF         # a zero becomes the largest
+        top = magnitude if magnitude > top else top
+        low = less if less < low else low
+    if top == 0:
+        return True
+    # 2^(biased - 127) <= max |x| < 2^(biased - 126)
+    biased = top >> 23
+    if biased == 0xFF or biased <= 36 or (low + 1) >> 23 < biased - 36:
+        return False
+    float_slices(x, n, ldexp(1.0, 126 - biased), s, q)
+    add_slices(s, q, 3, biased - 126, total)
     return True
 
 

@@ -556,6 +556,12 @@ cdef bint moments_block(const View* view, int method, int64_t row, int64_t n, bi
             x = without_nulls(view.kind, x, scratch.valid, n, scratch.clean)
         exact_block(view.kind, x, n, exact)
         return True
+    if method == SUPER and view.kind == FLOAT32:
+        if masked:
+            x = without_nulls(view.kind, x, scratch.valid, n, scratch.clean)
+        if float_block(<const uint32_t*> x, n, supers):
+            return True
+        x = window(view, row, n, scratch.window)
     values = as_doubles(view.kind, x, n, scratch.clean)
     if masked:
         n = pack(values, scratch.valid, n, scratch.clean)

@@ -206,6 +206,6 @@ turn with the file in the page cache; results are compared with each other row b
 
 {page.table(header, map(line, found.seconds), text=3)}
 
-What hensa's own summary says of its time:
+What hensa's own summary says of its time, with what threads do side by side divided by their number:
 
 {shares}""")

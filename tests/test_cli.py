@@ -477,7 +477,7 @@ def test_an_input_is_never_overwritten(worked, program, tmp_path):
 def test_a_page_of_our_own_parquet_that_changes_is_an_error(tmp_path):
     source = tmp_path / "in.parquet"
     hensa_command("sample", "-n", 1000, "-o", source)
-    column = pq.read_metadata(source).row_group(0).column(0)
+    column = pq.read_metadata(source).row_group(0).column(3)
     data = bytearray(source.read_bytes())
     data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
     source.write_bytes(data)
@@ -522,3 +522,101 @@ def test_without_its_extra_the_command_says_what_to_install(part):
     assert done.returncode == 1
     assert b'pip install "hensa[cli]"' in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+# --- Large Parquet to Parquet: parts that are read, scored and encoded by one thread each -----------------------------
+
+
+@pytest.fixture
+def parts_of_100(monkeypatch):
+    """Row groups of 100 rows, so that a thousand rows are scored in parts by one or two threads."""
+    monkeypatch.setattr("hensa.parquet.ROW_GROUP", 100)
+
+
+@pytest.fixture
+def whole_reads(monkeypatch):
+    """The paths that are read as a whole."""
+    paths = []
+
+    def counted(path, numbers):
+        paths.append(path)
+        return read(path, numbers)
+
+    read = cli.read
+    monkeypatch.setattr(cli, "read", counted)
+    return paths
+
+
+def ledger_rows(n=1000):
+    """A sample with further columns that must come through, and nulls in a measure and in the base."""
+    rows = sample(n, 3).read_all()
+    i = np.arange(n)
+    rows = rows.set_column(1, "new_referrals", pa.array(rows["new_referrals"].to_numpy(), mask=i % 7 == 0))
+    rows = rows.set_column(3, "friend_points", pa.array(rows["friend_points"].to_numpy(), mask=i % 11 == 0))
+    rows = rows.append_column("site", pa.array(["a", None, "b", "a"] * (n // 4)).dictionary_encode())
+    rows = rows.append_column("day", pa.array(i.astype("datetime64[D]")))
+    return rows.replace_schema_metadata({"origin": "test"})
+
+
+@pytest.mark.parametrize("size", [1, 30, 100])
+def test_parts_are_scored_as_all_rows_are(tmp_path, parts_of_100, whole_reads, size):
+    rows = ledger_rows()
+    pq.write_table(rows, tmp_path / "in.parquet", row_group_size=size)
+    result = hensa_command("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet", "--threads", 2)
+    assert result.exit_code == 0
+    assert whole_reads == []
+    file = pq.ParquetFile(tmp_path / "out.parquet", page_checksum_verification=True)
+    assert file.read().equals(hensa.score(rows, hensa.Program.load("hapitas-friend")), check_metadata=True)
+    assert max(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)) <= 100
+
+
+def test_parts_have_the_summary_of_all_rows(tmp_path, parts_of_100, whole_reads):
+    rows = ledger_rows()
+    pq.write_table(rows, tmp_path / "in.parquet", row_group_size=100)
+    parts = hensa_command("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet", "--threads", 1).stderr
+    assert whole_reads == []
+    whole = hensa_command("score", tmp_path / "in.parquet", "-o", tmp_path / "out.arrow").stderr
+    assert len(whole_reads) == 1
+    assert parts.splitlines()[:-1] == whole.splitlines()[:-1]
+    assert f"{sum(i % 7 == 0 or i % 11 == 0 for i in range(1000))} of them null" in parts
+    assert re.search(r"^[\d.]+ s \(read .*, score .*, write .*\), [\d,]+ rows/s$", parts, re.M)
+
+
+def test_the_totals_of_parts_keep_all_digits_of_decimals(program):
+    # 31 digits, where Python's decimals have 28
+    base = pa.array([Decimal("12345678901234567890123456789.01")] * 999 + [Decimal("0.02")], pa.decimal128(38, 2))
+    summary = cli.Summary(hensa.Program.load(str(program)), ["reward"])
+    for start in range(0, 1000, 100):
+        summary.add(pa.table({"cents": base.slice(start, 100), "reward": pa.array([1] * 100, pa.int64())}))
+    cents = 1234567890123456789012345678901 * 999 + 2
+    assert summary.totals == {"cents": Decimal(f"{cents // 100}.{cents % 100:02}"), "reward": 1000}
+
+
+def test_an_error_in_a_part_names_the_row_of_the_file(tmp_path, parts_of_100, whole_reads, program):
+    # Half the rows are above the mean and get 10%: of 10**20, that is beyond int64.
+    cents = pa.array([Decimal(1)] * 750 + [Decimal(10**20)] * 250, pa.decimal128(38, 0))
+    pq.write_table(pa.table({"x": range(1000), "cents": cents}), tmp_path / "in.parquet", row_group_size=100)
+    result = hensa_command(
+        "score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet", "-p", program, "--threads", 1
+    )
+    assert "row 750" in fails(result)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "three.toml"]
+
+
+def test_parts_without_a_population_are_all_null(tmp_path, parts_of_100, program):
+    rows = pa.table({"x": pa.nulls(1000, pa.int64()), "cents": range(1000)})
+    pq.write_table(rows, tmp_path / "in.parquet", row_group_size=100)
+    hensa_command("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet", "-p", program, "--threads", 1)
+    assert pq.read_table(tmp_path / "out.parquet")["reward"].null_count == 1000
+
+
+def test_a_page_that_changes_in_a_later_part_is_an_error(tmp_path, parts_of_100):
+    source = tmp_path / "in.parquet"
+    hensa_command("sample", "-n", 1000, "-o", source)
+    column = pq.read_metadata(source).row_group(9).column(0)
+    data = bytearray(source.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    source.write_bytes(data)
+    failed = fails(hensa_command("score", source, "-o", tmp_path / "out.parquet", "--threads", 1))
+    assert failed.startswith(f"{source}: cannot be read as Parquet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet"]

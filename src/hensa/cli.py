@@ -3,6 +3,7 @@
 Data goes to standard output, messages to standard error. Exit codes: 0 done, 1 the data or the run failed, 2 bad usage.
 """
 
+import gc
 import json
 import os
 import platform
@@ -13,10 +14,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from io import TextIOWrapper
 from itertools import pairwise
 from json import dumps
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Literal
 
 import numpy as np
@@ -29,7 +32,7 @@ from hensa.audit import Fingerprints, Record, RecordedPopulation, Rules, read_po
 from hensa.comparison import EDGES
 from hensa.errors import DataError, HensaError
 from hensa.events import Event, entered_by
-from hensa.files import FORMATS, ROW_GROUP, format_of, naming, read, record_path, replacing, write
+from hensa.files import FORMATS, ROW_GROUP, RowGroups, format_of, naming, read, record_path, replacing, write
 from hensa.ledger import FINDINGS, FriendLedger, Ledger
 from hensa.program import PerEvent, Program, RateTable, Rule, Stages, StandardScore, Step, days_of
 from hensa.sample import sample as make_sample
@@ -37,6 +40,7 @@ from hensa.sample import sample_ledger
 from hensa.terminal import (
     Commands,
     Run,
+    Summary,
     bands_table,
     boards_table,
     cohorts,
@@ -47,10 +51,12 @@ from hensa.terminal import (
     plain_table,
     printer,
     say,
+    total_of,
     totals_table,
     typer,
     winners_table,
 )
+from hensa.threads import cpus
 
 __all__ = ["app", "main"]
 
@@ -183,18 +189,10 @@ def score(
         rules.check_month(month, any_month)
     wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
-    run = Run()
-    with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
-        with run.stage("read"):
-            stored = read_population(population) if population else None
-            rows = read(source, rules.columns)
-        with run.stage("score"), naming(source):
-            used = stored if stored is not None else hensa.population(rows, rules, by=by, threads=threads)
-            # Cohorts of the rows themselves are scored faster when score() takes them itself.
-            given = None if by and stored is None else used
-            paid = hensa.score(
-                rows, rules, population=given, by=by, columns=wanted, threads=threads, month=month, any_month=any_month
-            )
+    run, stored = Run(), read_population(population) if population else None
+    pay = partial(hensa.score, program=rules, by=by, columns=wanted, month=month, any_month=any_month)
+
+    def recorded(used: hensa.Population, schema: pa.Schema, n_rows: int) -> pa.Schema:
         counted = RecordedPopulation.of(used, stored is not None)
         made = audit.Score(
             program=Rules.of(rules),
@@ -204,24 +202,75 @@ def score(
             any_month=any_month,
             population=counted,
         )
-        record = prints.record(made, (source, rows.num_rows), *counted.file(population))
+        return prints.record(made, (source, n_rows), *counted.file(population)).on(schema)
+
+    def pay_whole() -> tuple[hensa.Population, Summary]:
+        with run.stage("read"):
+            rows = read(source, rules.columns)
+        with run.stage("score"), naming(source):
+            used = stored if stored is not None else hensa.population(rows, rules, by=by, threads=threads)
+            # Cohorts of the rows themselves are scored faster when score() takes them itself.
+            paid = pay(rows, population=None if by and stored is None else used, threads=threads)
         with run.stage("write", total=paid.num_rows) as advance:
-            write(file, output, record.on(paid.schema), in_groups(paid), advance)
-    nulls = min(paid[name].null_count for name in wanted)
-    say(f"{paid.num_rows:,} rows, {nulls:,} of them null{cohorts(used)}")
-    if isinstance(rules.rule, Stages) and rules.rule.bonuses and rules.rule.previous not in rows.column_names:
+            write(file, output, recorded(used, paid.schema, paid.num_rows), in_groups(paid), advance, threads)
+        summary = Summary(rules, wanted)
+        summary.add(paid)
+        return used, summary
+
+    def pay_parts(groups: RowGroups) -> tuple[hensa.Population, Summary]:
+        """In bounded memory, but for the columns that the program reads while the population is taken.
+
+        Every thread reads, scores and encodes parts of its own.
+        """
+        with run.stage("read"):
+            rows = groups.columns(rules.columns) if stored is None else None
+        with run.stage("score"):
+            used = stored if stored is not None else hensa.population(rows, rules, threads=threads)
+            del rows
+            schema = recorded(
+                used, pay(pa.Table.from_batches([], groups.schema), population=used).schema, groups.num_rows
+            )
+        summary, seconds = Summary(rules, wanted), []
+
+        def part(span: list[int]) -> pa.Table:
+            started = perf_counter()
+            own = groups.part(span)
+            scoring = perf_counter()
+            paid = pay(own, population=used, threads=1)
+            seconds.append((scoring - started, perf_counter() - scoring))
+            summary.add(paid)
+            return paid
+
+        with run.stage("write", total=groups.num_rows) as advance:
+            write(file, output, schema, (partial(part, span) for span in groups.spans), advance, threads)
+        # The threads did all three side by side: of each, its share of the time that passed.
+        for name, spent in zip(("read", "score"), zip(*seconds, strict=True), strict=True):
+            run.share(name, sum(spent) / (threads or cpus()), of="write")
+        return used, summary
+
+    with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
+        done = None
+        if rules.measures and not by and format_of(source) == format_of(output) == "parquet":
+            groups = RowGroups(source)
+            # Fewer parts keep the threads busy less evenly than single columns do.
+            if len(groups.spans) >= 4 * (threads or cpus()):
+                try:
+                    done = pay_parts(groups)
+                except HensaError:  # names a row by its place in a part; what all rows raise names it in the file
+                    file.seek(0)
+                    file.truncate()
+        used, summary = done or pay_whole()
+    say(f"{summary.n_rows:,} rows, {summary.nulls:,} of them null{cohorts(used)}")
+    if isinstance(rules.rule, Stages) and rules.rule.bonuses and rules.rule.previous not in summary.columns:
         say(f"No bonuses: there is no column {rules.rule.previous}, which tells the stage before.")
     tables = [moments_table(used)] if rules.measures else []
     if "rate" in wanted:
-        tables.append(bands_table(rules.rate_table, paid["rate"]))
-    if isinstance(rules.rule, PerEvent):
-        tables.append(totals_table({name: paid[name] for name in wanted}))
-    elif "reward" in wanted and rules.reward is not None:
-        base = paid[rules.reward.base].filter(pc.is_valid(paid["reward"]))
-        tables.append(totals_table({rules.reward.base: base, "reward": paid["reward"]}))
+        tables.append(bands_table(rules.rate_table, summary.rates))
+    if summary.totals:
+        tables.append(totals_table(summary.totals))
     for table in tables:
         console.print(table, "")
-    run.report(paid.num_rows)
+    run.report(summary.n_rows)
 
 
 @app.command()
@@ -353,7 +402,7 @@ def compensate(
         with run.stage("write", total=paid.num_rows) as advance:
             write(file, output, record.on(paid.schema), in_groups(paid), advance)
     say(f"{rows.num_rows:,} rows, {paid.num_rows:,} ids are paid")
-    console.print(totals_table({"flat": paid["flat"], "points": paid["points"]}), "")
+    console.print(totals_table({name: total_of(paid[name]) for name in ("flat", "points")}), "")
     run.report(rows.num_rows)
 
 
@@ -777,6 +826,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that unfinished files are removed
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # titles are in any script, terminals are not
+    # Arrow's own choice gives pages back within milliseconds, and every part of a file would have them cleared again.
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+    gc.freeze()  # what is imported stays: going through it again and again is a sixth of a small run
     app(prog_name="hensa")
 
 

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
@@ -20,12 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
+from hensa import parquet
 from hensa.errors import HensaError
+from hensa.parquet import ROW_GROUP
+from hensa.threads import cpus
 
 __all__ = [
     "FORMATS",
     "RECORD",
     "ROW_GROUP",
+    "RowGroups",
     "batches",
     "format_of",
     "header_of",
@@ -40,7 +43,6 @@ __all__ = [
 ]
 
 FORMATS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
-ROW_GROUP = 1 << 20
 RECORD = b"hensa"
 """Where the schema of a table that is written has the record of how it was made."""
 _NUMBER = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x[0-9a-f]+|true|false|)", re.I)
@@ -151,18 +153,65 @@ def read(path: str, numbers: Collection[str]) -> pa.Table:
             Path(path).open("rb").close()  # says why a file cannot be read more briefly than pyarrow
         if format == "csv":
             return _read_csv(path, numbers)
-        try:
-            if format == "parquet":
+        if format == "parquet":
+            with _reading("Parquet"):
                 return pq.ParquetFile(path, page_checksum_verification=True).read()
+        with _reading("an Arrow file" if format == "arrow" else "an Arrow stream"):
             stream = pa.ipc.open_stream(sys.stdin.buffer) if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
             rows = stream.read_all()
             rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
             return rows
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, pa.ArrowCancelled):
-                raise
-            kind = {"parquet": "Parquet", "arrow": "an Arrow file", "stream": "an Arrow stream"}[format]
-            raise HensaError(f"cannot be read as {kind}: {sentence(error)}") from error
+
+
+@contextmanager
+def _reading(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, pa.ArrowCancelled):
+            raise
+        raise HensaError(f"cannot be read as {kind}: {sentence(error)}") from error
+
+
+class RowGroups:
+    """A Parquet file of more than one row group, read a part at a time, on any thread.
+
+    Parameters
+    ----------
+    path : str
+        The file, which stays open: replacing it changes nothing.
+
+    Raises
+    ------
+    HensaError
+        With the path, if the file cannot be read; so do the methods.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with naming(path):
+            Path(path).open("rb").close()  # as in read()
+            with _reading("Parquet"):
+                self._source = pa.OSFile(path)
+                file = self._open(None)
+                self._metadata, self.schema = file.metadata, file.schema_arrow
+        self.num_rows: int = self._metadata.num_rows
+        self.spans = parquet.spans(self._metadata)
+        """The numbers of the row groups of each part; a part has at most ROW_GROUP rows unless its row group has."""
+
+    def columns(self, names: Collection[str]) -> pa.Table:
+        """All rows of some columns; names that are not there are left out."""
+        with naming(self._path), _reading("Parquet"):
+            return self._open(self._metadata).read(list(names))
+
+    def part(self, span: list[int]) -> pa.Table:
+        """The rows of some row groups, on this thread alone."""
+        with naming(self._path), _reading("Parquet"):
+            return self._open(self._metadata).read_row_groups(span, use_threads=False)
+
+    def _open(self, metadata: pq.FileMetaData | None) -> pq.ParquetFile:
+        # A pre-buffer would read row groups at once that are wanted one after another.
+        return pq.ParquetFile(self._source, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
 
 
 def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.RecordBatchReader, int | None]:
@@ -196,11 +245,11 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
         return arrow_csv.open_csv(path, convert_options=options), None
     if format == "parquet":
         # A pre-buffer would keep all that was read until the file is closed.
-        parquet = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
-        names = pick(parquet.schema_arrow.names)
-        schema = pa.schema([parquet.schema_arrow.field(name) for name in names])
-        parts = (part.select(names) for part in parquet.iter_batches(columns=names))
-        return pa.RecordBatchReader.from_batches(schema, parts), parquet.metadata.num_rows
+        opened = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        names = pick(opened.schema_arrow.names)
+        schema = pa.schema([opened.schema_arrow.field(name) for name in names])
+        parts = (part.select(names) for part in opened.iter_batches(columns=names))
+        return pa.RecordBatchReader.from_batches(schema, parts), opened.metadata.num_rows
     if format == "stream":
         source = pa.ipc.open_stream(sys.stdin.buffer)
         whole: Iterable[pa.RecordBatch] = source
@@ -305,12 +354,21 @@ def _open_text(path: str) -> TextIO:
 
 
 def write(
-    file: BinaryIO, path: str, schema: pa.Schema, parts: Iterable[pa.Table], advance: Callable[[int], None]
+    file: BinaryIO,
+    path: str,
+    schema: pa.Schema,
+    parts: Iterable[parquet.Part],
+    advance: Callable[[int], None],
+    threads: int | None = None,
 ) -> None:
     """Write tables one after another in the format of the path; tells `advance` the rows of each.
 
-    The record in the schema, if there is one, is kept beside CSV, which has no metadata.
+    Parquet is made and encoded on so many threads, by default one for each CPU that this process may use. The record in
+    the schema, if there is one, is kept beside CSV, which has no metadata.
     """
+    if format_of(path) == "parquet":
+        parquet.write(file, schema, parts, advance, threads or cpus())
+        return
     record = (schema.metadata or {}).get(RECORD)
     if record is not None and format_of(path) == "csv":
         keep_beside(file, record)
@@ -321,9 +379,9 @@ def write(
             "stream": pa.ipc.new_stream,
             "arrow": pa.ipc.new_file,
             "csv": arrow_csv.CSVWriter,
-            "parquet": partial(pq.ParquetWriter, compression="zstd", write_page_checksum=True),
         }[format_of(path)]
         sink = stack.enter_context(writer(file, schema))
         for part in parts:
-            sink.write_table(part)
-            advance(part.num_rows)
+            table = part() if callable(part) else part
+            sink.write_table(table)
+            advance(table.num_rows)

@@ -2,13 +2,16 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Context, Decimal
 from fractions import Fraction
 from functools import partial
 from math import ceil
+from threading import Lock
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 try:
     import typer
@@ -27,11 +30,12 @@ from hensa.comparison import Tally
 from hensa.errors import HensaError
 from hensa.files import sentence
 from hensa.population import Population
-from hensa.program import RateTable
+from hensa.program import PerEvent, Program, RateTable
 
 __all__ = [
     "Commands",
     "Run",
+    "Summary",
     "bands_table",
     "boards_table",
     "cohorts",
@@ -42,10 +46,14 @@ __all__ = [
     "plain_table",
     "printer",
     "say",
+    "total_of",
     "totals_table",
     "typer",
     "winners_table",
 ]
+
+Total: TypeAlias = int | Decimal
+EXACT = Context(prec=100)  # the sums of Arrow have at most 76 digits
 
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 
@@ -127,6 +135,11 @@ class Run:
 
             yield started
 
+    def share(self, name: str, seconds: float, of: str) -> None:
+        """Count some seconds of a stage as another's."""
+        self.times[name] += seconds
+        self.times[of] -= seconds
+
     def report(self, rows: int) -> None:
         seconds = sum(self.times.values())
         stages = ", ".join(f"{name} {time:.2f}" for name, time in self.times.items())
@@ -144,8 +157,48 @@ def moments_table(population: Population) -> Table:
     return table
 
 
-def bands_table(rates: RateTable, paid: pa.ChunkedArray) -> Table:
-    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(paid.drop_null()).to_pylist()}
+class Summary:
+    """What is told of scored rows in the end; they may come in parts, from several threads."""
+
+    def __init__(self, program: Program, columns: Sequence[str]) -> None:
+        self._nulls = Counter(dict.fromkeys(columns, 0))
+        self._has_rate = "rate" in columns
+        self._base = program.reward.base if "reward" in columns and program.reward is not None else None
+        self._paid = columns if isinstance(program.rule, PerEvent) else ["reward"] if self._base else []
+        self._lock = Lock()
+        self.n_rows = 0
+        self.columns: list[str] = []
+        self.rates: Counter[float] = Counter()
+        self.totals: dict[str, Total] = {}
+
+    def add(self, paid: pa.Table) -> None:
+        nulls = {name: paid[name].null_count for name in self._nulls}
+        rates = pc.value_counts(paid["rate"].drop_null()).to_pylist() if self._has_rate else []
+        totals = {name: total_of(paid[name]) for name in self._paid}
+        if self._base is not None:
+            base = paid[self._base]
+            if paid["reward"].null_count:
+                base = base.filter(pc.is_valid(paid["reward"]))
+            totals = {self._base: total_of(base), **totals}
+        with self._lock:
+            self.n_rows += paid.num_rows
+            self.columns = paid.column_names
+            self._nulls.update(nulls)
+            self.rates.update({pair["values"]: pair["counts"] for pair in rates})
+            for name, total in totals.items():
+                self.totals[name] = _sum(self.totals[name], total) if name in self.totals else total
+
+    @property
+    def nulls(self) -> int:
+        return min(self._nulls.values())
+
+
+def _sum(a: Total, b: Total) -> Total:
+    """The sum with all digits; the operator rounds decimals to 28."""
+    return EXACT.add(a, b) if isinstance(a, Decimal) or isinstance(b, Decimal) else a + b
+
+
+def bands_table(rates: RateTable, counts: Mapping[float, int]) -> Table:
     shares = sorted({*rates.shares, *([Fraction(0)] if rates.below == "zero" else [])})
     size = -(-len(shares) // BANDS)
     bands = [shares[start : start + size] for start in range(0, len(shares), size)]
@@ -195,16 +248,19 @@ def winners_table(total: Tally, bands: Sequence[Tally]) -> Table:
     return table
 
 
-def totals_table(columns: dict[str, pa.ChunkedArray]) -> Table:
+def totals_table(totals: Mapping[str, Total]) -> Table:
     table = plain_table("points", "total")
-    for name, column in columns.items():
-        if pa.types.is_integer(column.type):
-            lowest, highest = (extreme or 0 for extreme in pc.min_max(column).as_py().values())
-            if max(-lowest, highest) * len(column) >= 2**63:  # the sum of integers would wrap around
-                column = column.cast(pa.decimal128(38, 0))
-        elif pa.types.is_decimal(
-            column.type
-        ):  # as wide as no sum fills; Arrow adds up no narrower ones than decimal128
-            column = column.cast(pa.decimal256(76, column.type.scale))
-        table.add_row(name, f"{pc.sum(column).as_py() or 0:,}")
+    for name, total in totals.items():
+        table.add_row(name, f"{total:,}")
     return table
+
+
+def total_of(column: pa.ChunkedArray) -> Total:
+    if pa.types.is_integer(column.type):
+        lowest, highest = (extreme or 0 for extreme in pc.min_max(column).as_py().values())
+        if max(-lowest, highest) * len(column) >= 2**63:  # the sum of integers would wrap around
+            column = column.cast(pa.decimal128(38, 0))
+    elif pa.types.is_decimal(column.type):  # as wide as no sum fills; Arrow adds up no narrower ones than decimal128
+        column = column.cast(pa.decimal256(76, column.type.scale))
+    total: Total = pc.sum(column).as_py() or 0
+    return total

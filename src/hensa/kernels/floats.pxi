@@ -9,7 +9,8 @@
 # own E; each round takes at least 28 binades, and most blocks need one.
 
 cdef enum:
-    SLICE_LANES = 16                # with 8, gcc unrolls the loop over lanes and takes rows instead, transposed
+    SLICE_LANES = 8
+    FLOAT_LANES = 16                # with 8, gcc unrolls the short loop over lanes and takes rows instead, transposed
     SUPER_LIMBS = 72                # bits 2^-2368 to 2^2240: squares of float64, 2^-2148 to 2^2048, n < 2^63
     SUPER_OFFSET = 2368             # the first bit is worth 2^-2368: 2 (-1074) - 160 > -2368
 
@@ -83,25 +84,41 @@ cdef void slice_block(const double* x, int64_t n, double scale, double scale2, d
             slice_add(x[SLICE_LANES * i + lane] * scale * scale2, s + lane, q + lane)
     for lane in range(rest):
         slice_add(x[SLICE_LANES * whole + lane] * scale * scale2, s + lane, q + lane)
-    add_lanes(s, 4, sums)
-    add_lanes(q, 7, squares)
+    add_lanes(s, SLICE_LANES, 4, sums)
+    add_lanes(q, SLICE_LANES, 7, squares)
 
 
-cdef void add_lanes(const double* lanes, int n, double* out) noexcept nogil:
+cdef void add_lanes(const double* lanes, int n_lanes, int n, double* out) noexcept nogil:
     cdef int i, lane
     for i in range(n):
         out[i] = 0.0
-        for lane in range(SLICE_LANES):
-            out[i] += lanes[i * SLICE_LANES + lane]
+        for lane in range(n_lanes):
+            out[i] += lanes[i * n_lanes + lane]
+
+
+cdef inline int64_t magnitude_bits(double x) noexcept nogil:
+    return <int64_t> (hensa_bits(x) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
 
 
 cdef uint64_t largest_magnitude(const double* x, int64_t n) noexcept nogil:
     """The bits of the largest |x|; as integers they are ordered like the values, NaN on top."""
-    cdef int64_t i, bits, top = 0
-    for i in range(n):
-        bits = <int64_t> (hensa_bits(x[i]) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
-        top = bits if bits > top else top
-    return <uint64_t> top
+    # four maxima, of a quarter of the values each, as each waits for the one before
+    cdef int64_t i, quarter = n >> 2, a, b, c, d, top = 0, top_b = 0, top_c = 0, top_d = 0
+    for i in range(quarter):
+        a = magnitude_bits(x[i])
+        b = magnitude_bits(x[quarter + i])
+        c = magnitude_bits(x[2 * quarter + i])
+        d = magnitude_bits(x[3 * quarter + i])
+        top = a if a > top else top
+        top_b = b if b > top_b else top_b
+        top_c = c if c > top_c else top_c
+        top_d = d if d > top_d else top_d
+    for i in range(4 * quarter, n):
+        a = magnitude_bits(x[i])
+        top = a if a > top else top
+    top = top_b if top_b > top else top
+    top = top_c if top_c > top else top
+    return <uint64_t> (top_d if top_d > top else top)
 
 
 cdef int64_t set_aside(double* x, int64_t n, double limit, double* small) noexcept nogil:
@@ -184,29 +201,29 @@ cdef inline void float_add(double x, double* s, double* q) noexcept nogil:
     b = (x + 1.5 * 4096.0) - 1.5 * 4096.0
     c = x - b
     s[0] = s[0] + a
-    s[SLICE_LANES] = s[SLICE_LANES] + b
-    s[2 * SLICE_LANES] = s[2 * SLICE_LANES] + c
+    s[FLOAT_LANES] = s[FLOAT_LANES] + b
+    s[2 * FLOAT_LANES] = s[2 * FLOAT_LANES] + c
     q[0] = q[0] + a * a
-    q[SLICE_LANES] = q[SLICE_LANES] + a * b
-    q[2 * SLICE_LANES] = q[2 * SLICE_LANES] + ((a * c + a * c) + b * b)
-    q[3 * SLICE_LANES] = q[3 * SLICE_LANES] + b * c
-    q[4 * SLICE_LANES] = q[4 * SLICE_LANES] + c * c
+    q[FLOAT_LANES] = q[FLOAT_LANES] + a * b
+    q[2 * FLOAT_LANES] = q[2 * FLOAT_LANES] + ((a * c + a * c) + b * b)
+    q[3 * FLOAT_LANES] = q[3 * FLOAT_LANES] + b * c
+    q[4 * FLOAT_LANES] = q[4 * FLOAT_LANES] + c * c
 
 
 cdef void float_slices(const uint32_t* x, int64_t n, double scale, double* sums, double* squares) noexcept nogil:
-    cdef double s[3 * SLICE_LANES]
-    cdef double q[5 * SLICE_LANES]
-    cdef int64_t i, whole = n // SLICE_LANES
-    cdef int lane, rest = <int> (n % SLICE_LANES)
+    cdef double s[3 * FLOAT_LANES]
+    cdef double q[5 * FLOAT_LANES]
+    cdef int64_t i, whole = n // FLOAT_LANES
+    cdef int lane, rest = <int> (n % FLOAT_LANES)
     memset(s, 0, sizeof(s))
     memset(q, 0, sizeof(q))
     for i in range(whole):
-        for lane in range(SLICE_LANES):
-            float_add(<double> hensa_float(x[SLICE_LANES * i + lane]) * scale, s + lane, q + lane)
+        for lane in range(FLOAT_LANES):
+            float_add(<double> hensa_float(x[FLOAT_LANES * i + lane]) * scale, s + lane, q + lane)
     for lane in range(rest):
-        float_add(<double> hensa_float(x[SLICE_LANES * whole + lane]) * scale, s + lane, q + lane)
-    add_lanes(s, 3, sums)
-    add_lanes(q, 5, squares)
+        float_add(<double> hensa_float(x[FLOAT_LANES * whole + lane]) * scale, s + lane, q + lane)
+    add_lanes(s, FLOAT_LANES, 3, sums)
+    add_lanes(q, FLOAT_LANES, 5, squares)
 
 
 cdef bint float_block(const uint32_t* x, int64_t n, SuperPair* total) noexcept nogil:

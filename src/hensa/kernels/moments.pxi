@@ -125,12 +125,10 @@ cdef void exact_words(const uint32_t* x, int64_t n, int k, Exact* total) noexcep
 cdef void exact_longs(const uint64_t* x, int64_t n, int k, Exact* total) noexcept nogil:
     # Most long columns hold small numbers: a block of which every value fits 32 bits goes through
     # the loop above. Otherwise u = h 2^32 + l, u^2 = hh 2^64 + 2 hl 2^32 + ll, and each product is
-    # split in 32-bit halves, whose sums are < 2^44. That h and l are 32 bits wide must show in their types:
-    # else vectors multiply them as 64-bit numbers, by three products.
+    # split in 32-bit halves, whose sums are < 2^44.
     cdef int64_t i
     cdef uint64_t bias = <uint64_t> 1 << 31 if k else 0, flip = <uint64_t> 1 << k if k else 0
-    cdef uint64_t spread = 0, u, product
-    cdef uint32_t h, l
+    cdef uint64_t spread = 0, u, h, l, product
     cdef uint64_t ll_low = 0, ll_high = 0, hl_low = 0, hl_high = 0, hh_low = 0, hh_high = 0
     cdef uint64_t sum_low = 0, sum_high = 0
     cdef uint32_t words[BLOCK]
@@ -143,17 +141,17 @@ cdef void exact_longs(const uint64_t* x, int64_t n, int k, Exact* total) noexcep
         return
     for i in range(n):
         u = x[i] ^ flip
-        l = <uint32_t> u
-        h = <uint32_t> (u >> 32)
-        sum_low += u & LOW32
-        sum_high += u >> 32
-        product = <uint64_t> l * <uint64_t> l
+        l = u & LOW32
+        h = u >> 32
+        sum_low += l
+        sum_high += h
+        product = l * l
         ll_low += product & LOW32
         ll_high += product >> 32
-        product = <uint64_t> h * <uint64_t> l
+        product = h * l
         hl_low += product & LOW32
         hl_high += product >> 32
-        product = <uint64_t> h * <uint64_t> h
+        product = h * h
         hh_low += product & LOW32
         hh_high += product >> 32
     add_biased(total, sum_low, 0, k)
@@ -171,7 +169,8 @@ cdef enum:
 
 
 cdef void decimal_digits(const uint64_t* x, int64_t n, uint32_t* digits, uint64_t* sums) noexcept nogil:
-    """Digit a of u = x + 2^127 in row i is digits[DIGIT_ROWS a + i]."""
+    """Digit a of u = x + 2^127 in row i is digits[DIGIT_ROWS a + i]; sums are those of the digits."""
+    # 32 bits wide: vectors multiply digits of 64 bits by three products of 32
     cdef int64_t i
     cdef uint64_t low, high, a, b, c, d, e
     cdef uint64_t sum_a = 0, sum_b = 0, sum_c = 0, sum_d = 0, sum_e = 0
@@ -243,9 +242,8 @@ cdef void exact_decimals(const uint64_t* x, int64_t n, Exact* total) noexcept no
     cdef uint64_t sums[DIGITS]
     for i in range(n):
         spread |= x[2 * i + 1] ^ (<uint64_t> 0 - (x[2 * i] >> 63))
+        longs[i] = x[2 * i]
     if spread == 0:
-        for i in range(n):
-            longs[i] = x[2 * i]
         exact_longs(longs, n, 63, total)
         return
     while done < n:

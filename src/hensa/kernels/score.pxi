@@ -73,7 +73,7 @@ cdef enum:
 # float64 and back by additions, which every instruction set has for vectors.
 cdef double MAGIC = 6755399441055744.0
 cdef uint64_t MAGIC_BITS = 0x4338000000000000
-cdef uint64_t TWO51 = 1 << 51
+cdef uint64_t TWO52_BITS = 0x4330000000000000      # of the float64 2^52
 
 
 # ---------------------------------------------------------------- terms of the score
@@ -118,28 +118,37 @@ cdef void single_scores(const narrow_t* x, int64_t n, double k, double f, double
 
 # ---------------------------------------------------------------- integers beyond 32 bits, less k
 
-cdef bint long_differences(const long_t* x, int64_t n, uint64_t k, double* out) noexcept nogil:
-    """out = x - k; False if some |x - k| >= 2^51. As |k| <= 2^62 and x < 2^63, a difference that looks
-    small modulo 2^64 is small."""
+cdef void long_differences(const long_t* x, int64_t n, int64_t k, double* out) noexcept nogil:
+    """out = x - k, rounded once: the difference of the upper halves, times 2^32, and that of the lower ones are
+    integers of 34 bits, so only their sum is rounded. A half h < 2^32 is the float64 with bits TWO52_BITS + h, less
+    2^52; the upper half of int64 is read as unsigned, 2^31 more."""
     cdef int64_t i
-    cdef uint64_t spread = 0, top = 0
+    cdef uint64_t u
+    cdef double low, high, low_zero = 4503599627370496.0 + <double> (<uint64_t> k & LOW32)
+    cdef double high_zero = 4503599627370496.0 + <double> (k >> 32)
+    if long_t is int64_t:
+        high_zero += 2147483648.0
     for i in range(n):
-        spread |= <uint64_t> x[i] - k + TWO51
-        if long_t is uint64_t:
-            top |= x[i]
-        out[i] = hensa_double(<uint64_t> x[i] - k + MAGIC_BITS) - MAGIC
-    return spread >> 52 == 0 and top >> 63 == 0
+        if long_t is int64_t:
+            u = <uint64_t> x[i] ^ <uint64_t> 0x8000000000000000
+        else:
+            u = x[i]
+        low = hensa_double((u & LOW32) | TWO52_BITS) - low_zero
+        high = hensa_double((u >> 32) | TWO52_BITS) - high_zero
+        out[i] = high * 4294967296.0 + low
 
 
-cdef bint decimal_differences(const uint64_t* x, int64_t n, uint64_t k, double* out) noexcept nogil:
-    """The same for decimal128, when all values fit int64."""
+cdef bint decimal_differences(const uint64_t* x, int64_t n, int64_t k, double* out) noexcept nogil:
+    """The same for decimal128; False if some value does not fit int64."""
     cdef int64_t i
     cdef uint64_t spread = 0
     cdef int64_t longs[TILE]
     for i in range(n):
         spread |= x[2 * i + 1] ^ (<uint64_t> 0 - (x[2 * i] >> 63))
         longs[i] = <int64_t> x[2 * i]
-    return spread == 0 and long_differences[int64_t](longs, n, k, out)
+    if spread == 0:
+        long_differences[int64_t](longs, n, k, out)
+    return spread == 0
 
 
 cdef struct Mean:
@@ -151,15 +160,14 @@ cdef struct Mean:
 
 cdef const double* differences(int kind, const void* x, int64_t n, const Mean* mean, double* out) noexcept nogil:
     """x - k, rounded once, for what the loops above do not subtract exactly."""
-    cdef int64_t i
-    cdef bint done = False
-    if mean.near:
-        if kind == INT64:
-            done = long_differences[int64_t](<const int64_t*> x, n, mean.k.low, out)
-        elif kind == UINT64:
-            done = long_differences[uint64_t](<const uint64_t*> x, n, mean.k.low, out)
-        elif kind == DECIMAL128:
-            done = decimal_differences(<const uint64_t*> x, n, mean.k.low, out)
+    cdef int64_t i, k = <int64_t> mean.k.low
+    cdef bint done = mean.near and kind in (INT64, UINT64)
+    if mean.near and kind == INT64:
+        long_differences[int64_t](<const int64_t*> x, n, k, out)
+    elif mean.near and kind == UINT64:
+        long_differences[uint64_t](<const uint64_t*> x, n, k, out)
+    elif mean.near and kind == DECIMAL128:
+        done = decimal_differences(<const uint64_t*> x, n, k, out)
     if not done:
         for i in range(n):
             out[i] = difference(integer_at(kind, x, i), mean.k)

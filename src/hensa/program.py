@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import cache, cached_property
-from importlib import resources
-from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
@@ -51,6 +49,7 @@ Standing: TypeAlias = Literal["stated", "public", "reconstructed"]
 
 _Rules = TypeVar("_Rules")
 
+_BUILT_IN = Path(__file__).with_name("programs")
 # A step is a uint16 and a reward an int64 in the output.
 _MOST_STEPS = 2**16 - 1
 _MOST_POINTS = 2**63 - 1
@@ -998,7 +997,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         >>> "hapitas-friend" in Program.names()
         True
         """
-        files = (resources.files("hensa") / "programs").iterdir()
+        files = _BUILT_IN.iterdir()
         return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
     @classmethod
@@ -1045,7 +1044,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
             meant = f" (did you mean {near[0]}?)" if near else ""
             allowed = f"{', '.join(names)}, or the path of a TOML file."
             raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")
-        file = Path(name) if is_file else resources.files("hensa") / "programs" / f"{name}.toml"
+        file = Path(name) if is_file else _BUILT_IN / f"{name}.toml"
         program = _read(file, name, cls.parse)
         if on is not None and not program.holds(on, on):
             raise ProgramError(f"{name}: found the day {on}; allowed: {program._dates()}.")
@@ -1112,7 +1111,7 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         return "\n".join([*lines, *tables, ""])
 
 
-def _read(file: Path | Traversable, name: str, parse: Callable[[str], _Rules]) -> _Rules:
+def _read(file: Path, name: str, parse: Callable[[str], _Rules]) -> _Rules:
     """The rules of a TOML file; errors start with its name."""
     try:
         data = file.read_bytes()

@@ -174,10 +174,9 @@ def _type(name: str) -> pa.DataType:
 
 
 def _with_columns(table: pa.Table, arrays: dict[str, pa.Array]) -> pa.Table:
-    schema = table.schema
     for name, array in arrays.items():
-        schema = schema.append(pa.field(name, array.type))
-    return pa.Table.from_arrays([*table.itercolumns(), *arrays.values()], schema=schema)
+        table = table.append_column(name, array)
+    return table
 
 
 class _Results:

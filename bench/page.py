@@ -88,7 +88,7 @@ def words(x: float, y: float, text: str, *, anchor: str = "start", colour: str =
 
 def bars(title: str, entries: Sequence[tuple[str, float, str, bool]], bound: tuple[float, str]) -> str:
     """Draw horizontal bars, one for each (name, length, label, whether it is ours), and a bound as a line."""
-    left, width, step, top = 250, 390, 26, 44
+    left, width, step, top = 280, 390, 26, 44
     end = top + step * len(entries)
     scale = width / max(length for _, length, _, _ in entries)
     parts = [words(left, 24, title, more=' font-size="15" font-weight="bold"')]
@@ -105,7 +105,7 @@ def bars(title: str, entries: Sequence[tuple[str, float, str, bool]], bound: tup
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{end}" stroke="{BOUND}"/>',
         words(x, end + 14, bound[1], colour=BOUND, more=' font-size="11"'),
     ]
-    return svg(780, end + 26, title, parts)
+    return svg(810, end + 26, title, parts)
 
 
 Series = Mapping[str, Sequence[tuple[float, float]]]  # by name: points with x and y above 0

@@ -130,3 +130,19 @@ def test_a_malformed_month_on_the_command_line_is_bad_usage(tmp_path):
     run = hensa_command("score", "in.csv", "-o", tmp_path / "out.csv", "--month", "2021-1")
     assert run.exit_code == 2
     assert "it must be a year and a month" in " ".join(run.stderr.replace("│", " ").split())
+
+
+def test_rows_that_a_ledger_counted_for_another_month_are_refused():
+    rows = pa.table({"new_referrals": [1, 2], "ad_users": [1, 3], "friend_points": [100, 200]})
+    rows = rows.replace_schema_metadata({"hensa.ledger": '{"month": "2020-03"}'})
+    program = Program.load("hapitas-friend")
+    assert hensa.score(rows, program, month="2020-03").num_rows == 2
+    with pytest.raises(DataError, match=r"^The rows were counted for 2020-03, and the month of the run is 2019-10\.$"):
+        hensa.score(rows, program, month="2019-10")
+    assert hensa.score(rows, program, month="2019-10", any_month=True).num_rows == 2
+
+
+@pytest.mark.parametrize("day", ["2019-10-01", datetime.datetime(2019, 10, 1, 5)])
+def test_a_day_that_is_no_date_is_refused(day):
+    with pytest.raises(ProgramError, match=r"it must be a datetime\.date"):
+        Program.load("hapitas-friend", on=day)

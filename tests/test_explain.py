@@ -323,10 +323,10 @@ def test_a_rate_that_is_no_decimal_is_refused(rate):
 ENGLISH = """\
 Hapitas Friend (ハピタスフレンド): referrers by new referrals and active friends
 Your rate is 9.8% and your reward 9,800 points.
-You are compared with all 100 members of the run.
+You are compared with a population of 100 members.
 New referrals: you have 10. The mean is 59.9 and the standard deviation 496.49873, so your standard score is \
 (10 - 59.9) / 496.49873 + 50 = 49.8995.
-Ad users: you have 7, as has every member, so your standard score is 50.
+Ad users: you have 7, as has every one of them, so your standard score is 50.
 Your score is the mean of these standard scores: 49.9497.
 A score from 49 to below 50 is on step 49, which pays 9.8%.
 Friend points: 100,005 x 9.8% = 9,800.49, rounded down, so your reward is 9,800 points.
@@ -341,7 +341,7 @@ same, how points are rounded."""
 JAPANESE = """\
 Hapitas Friend (ハピタスフレンド): referrers by new referrals and active friends
 ポイント率は9.8%、付与ポイントは9,800ポイントです。
-集計対象の100人全員と比べています。
+集計対象の100人と比べています。
 新規紹介登録者数は10人です。平均は59.9、標準偏差は496.49873なので、偏差値は（10 - 59.9）÷ 496.49873 + 50 = 49.8995です。
 広告利用者数は7人で、全員が同じ値なので、偏差値は50です。
 スコアはこれらの偏差値の平均で、49.9497です。
@@ -436,7 +436,7 @@ def test_a_row_without_a_score_says_what_is_missing():
     assert str(explained(rows, 2, program("x"))) == "test\nYou have no score.\nx: not known."
     alike = {"x": [1, 1], "b": [1, 1]}
     rules = program("x", rule={"constant": "null"})
-    assert str(explained(alike, 0, rules)) == "test\nYou have no score.\nx: the same for every member."
+    assert str(explained(alike, 0, rules)) == "test\nYou have no score.\nx: the same for all of them."
 
 
 def test_another_language_is_refused():

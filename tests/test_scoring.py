@@ -608,3 +608,9 @@ def test_a_result_of_nulls_alone_can_be_reused():
 def test_an_out_that_is_no_earlier_result_is_refused(spoil):
     with pytest.raises(DataError, match="out"):
         hensa.score(ROWS, PROGRAM, out=spoil(hensa.score(ROWS, PROGRAM)))
+
+
+def test_a_program_that_is_none_is_refused():
+    for call in (hensa.score, hensa.population):
+        with pytest.raises(hensa.HensaError, match=r"program is 'hapitas-friend'; it must be a hensa\.Program"):
+            call({"x": [1]}, "hapitas-friend")

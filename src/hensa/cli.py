@@ -421,8 +421,13 @@ def explain(
         str | None, typer.Option(metavar="FILE.json", help="Explain against this population instead of the rows' own.")
     ] = None,
     included: Annotated[
-        bool, typer.Option("--included/--apart", help="Whether the row is one of the population's.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--included/--apart",
+            help="Whether the row is one of the population's.",
+            show_default="--apart with --population",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain one row of IN in plain sentences: its score, rate and points, and what the next step takes."""
@@ -437,7 +442,9 @@ def explain(
             if key not in used.cohorts:
                 raise HensaError(f"the population has no cohort {', '.join(map(str, key))}")
             used = used.cohorts[key]
-        found = hensa.explain(row, rules, used, lang.value, rate=rate, included=included)
+        found = hensa.explain(
+            row, rules, used, lang.value, rate=rate, included=population is None if included is None else included
+        )
     print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if as_json else found)
 
 

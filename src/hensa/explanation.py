@@ -27,11 +27,11 @@ _WORDS: dict[str, Words] = {
         "rated": "Your rate is {rate}.",
         "unscored": "You have no score.",
         "missing": "{name}: not known.",
-        "all_alike": "{name}: the same for every member.",
-        "population": "You are compared with all {count} members of the run.",
+        "all_alike": "{name}: the same for all of them.",
+        "population": "You are compared with a population of {count} members.",
         "measure": "{name}: you have {amount}. The mean is {mean} and the standard deviation {sd}, so your standard "
         "score is ({value} - {mean}) / {sd}{scale} + {centre} = {standard_score}.",
-        "constant": "{name}: you have {amount}, as has every member, so your standard score is {centre}.",
+        "constant": "{name}: you have {amount}, as has every one of them, so your standard score is {centre}.",
         "score": "Your score is {how}: {score}.",
         "single": "this standard score",
         "mean": "the mean of these standard scores",
@@ -97,7 +97,7 @@ _WORDS: dict[str, Words] = {
         "unscored": "スコアはありません。",
         "missing": "{name}が不明です。",
         "all_alike": "{name}は全員が同じ値です。",
-        "population": "集計対象の{count}人全員と比べています。",
+        "population": "集計対象の{count}人と比べています。",
         "measure": "{name}は{amount}です。平均は{mean}、標準偏差は{sd}なので、偏差値は"
         "（{value} - {mean}）÷ {sd}{scale} + {centre} = {standard_score}です。",
         "constant": "{name}は{amount}で、全員が同じ値なので、偏差値は{centre}です。",
@@ -289,7 +289,7 @@ def explain(
 
 def _rate(rate: Decimal | int | str) -> Decimal:
     try:
-        if isinstance(rate, Decimal | int | str) and Decimal(rate).is_finite():
+        if isinstance(rate, Decimal | int | str) and Decimal(rate).is_finite() and abs(Decimal(rate).adjusted()) < 50:
             return Decimal(rate)
     except InvalidOperation:
         pass

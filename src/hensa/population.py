@@ -15,7 +15,7 @@ import pyarrow as pa
 from hensa import kernels
 from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encode, names_of
 from hensa.columns import View, Views, rows_views, table_of
-from hensa.errors import DataError
+from hensa.errors import DataError, HensaError
 from hensa.moments import Exact, Moments, Welford
 from hensa.program import Program, StandardScore
 from hensa.threads import share_out
@@ -289,6 +289,8 @@ def population(
     >>> hensa.population(rows, program)["new_referrals"].mean
     59.9
     """
+    if not isinstance(program, Program):
+        raise HensaError(f"program is {program!r:.80}; it must be a hensa.Program, such as Program.load(...) returns.")
     if method not in ("auto", "exact", "welford"):
         raise DataError(f'method is {method!r}; it must be "auto", "exact" or "welford".')
     table, names = table_of(rows), names_of(by)

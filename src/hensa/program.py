@@ -1046,6 +1046,8 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
             raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")
         file = Path(name) if is_file else _BUILT_IN / f"{name}.toml"
         program = _read(file, name, cls.parse)
+        if isinstance(on, datetime.datetime) or not isinstance(on, datetime.date | None):
+            raise ProgramError(f"on is {on!r}; it must be a datetime.date.")
         if on is not None and not program.holds(on, on):
             raise ProgramError(f"{name}: found the day {on}; allowed: {program._dates()}.")
         return program

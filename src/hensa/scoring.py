@@ -1,5 +1,6 @@
 """Pass 2: every row's score, step, rate and reward, from the population and the program."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 from hensa import kernels
 from hensa.cohorts import encode, names_of
 from hensa.columns import Views, allocate, array_of, column_of, rows_views, table_of
-from hensa.errors import DataError
+from hensa.errors import DataError, HensaError
 from hensa.judge import CohortJudge, Judge, PopulationJudge
 from hensa.per_event import pay_events
 from hensa.population import Population, cohorts_of
@@ -99,9 +100,13 @@ def score(
     >>> paid["score"][99].as_py(), paid["step"][99].as_py()
     (54.9749371855331, 54)
     """
+    if not isinstance(program, Program):
+        raise HensaError(f"program is {program!r:.80}; it must be a hensa.Program, such as Program.load(...) returns.")
+    table, names = table_of(rows), names_of(by)
     if month is not None:
         program.check_month(month, any_month)
-    table, names = table_of(rows), names_of(by)
+        if not any_month:
+            _check_month_of(table, month)
     if month is not None:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"hensa.month": month})
     columns = _asked(columns, table, program)
@@ -134,6 +139,16 @@ def score(
     counts = share_out(lambda start, stop: scorer.run(start, stop, results.addresses), table.num_rows, threads)
     nulls = table.num_rows - sum(valid for valid, _ in counts)
     return _with_columns(table, results.arrays(nulls, sum(off_table for _, off_table in counts)))
+
+
+def _check_month_of(table: pa.Table, month: str) -> None:
+    """Refuse rows that a ledger counted for another month, as their metadata says."""
+    try:
+        counted = json.loads((table.schema.metadata or {})[b"hensa.ledger"])["month"]
+    except (KeyError, TypeError, ValueError):
+        return
+    if counted != month:
+        raise DataError(f"The rows were counted for {counted}, and the month of the run is {month}.")
 
 
 def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> tuple[str, ...]:

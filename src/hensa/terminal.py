@@ -75,8 +75,8 @@ def ending() -> Iterator[None]:
         say("hensa: interrupted.")
         raise typer.Exit(130) from None
     except (HensaError, OSError, pa.ArrowException, MemoryError) as error:
+        give_up_stdout()  # what was printed comes before the error that ends it
         say(f"hensa: {sentence(error)}")
-        give_up_stdout()
         raise typer.Exit(1) from None
 
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
@@ -25,6 +26,7 @@ from hensa.sample import sample
 typer_testing = pytest.importorskip("typer.testing")
 
 from hensa import cli  # noqa: E402
+from hensa.terminal import Run, Stop  # noqa: E402
 
 HENSA = [sys.executable, "-c", "from hensa.cli import main; main()"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and terminals as POSIX has them")
@@ -507,13 +509,29 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number, code):
     )
     with process:
         deadline = time.monotonic() + 60
-        # until rows are written: a signal while modules are imported has been seen to get lost
+        # until the first bytes are written, when numpy.random is imported, which can swallow an interrupt
         while not any(path.stat().st_size for path in tmp_path.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.001)
         process.send_signal(number)
         assert b"Traceback" not in process.stderr.read()
         assert process.wait(60) == code
     assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_an_interrupt_that_gets_lost_is_raised_at_the_next_rows(monkeypatch):
+    monkeypatch.setattr(Stop, "_raised", None)
+    kept = signal.getsignal(signal.SIGUSR1)
+    try:
+        Stop.at(signal.SIGUSR1, KeyboardInterrupt())
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt), Run().stage("write") as advance:
+            advance(1)
+        with pytest.raises(KeyboardInterrupt), Run().stage("read"):
+            pass
+    finally:
+        signal.signal(signal.SIGUSR1, kept)
 
 
 @pytest.mark.parametrize("part", ["typer", "rich"])

@@ -40,6 +40,7 @@ from hensa.sample import sample_ledger
 from hensa.terminal import (
     Commands,
     Run,
+    Stop,
     Summary,
     bands_table,
     boards_table,
@@ -830,7 +831,8 @@ def show_steps(rates: RateTable) -> None:
 
 def main() -> None:
     """Run the command `hensa`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that unfinished files are removed
+    Stop.at(signal.SIGINT, KeyboardInterrupt())
+    Stop.at(signal.SIGTERM, SystemExit(143))
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # titles are in any script, terminals are not
     # Arrow's own choice gives pages back within milliseconds, and every part of a file would have them cleared again.

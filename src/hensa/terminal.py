@@ -1,13 +1,13 @@
 """What the command shows on a terminal: messages, progress, tables and bars, all on standard error."""
 
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import partial
 from math import ceil
 from threading import Lock
 from time import perf_counter
@@ -35,6 +35,7 @@ from hensa.program import PerEvent, Program, RateTable
 __all__ = [
     "Commands",
     "Run",
+    "Stop",
     "Summary",
     "bands_table",
     "boards_table",
@@ -60,6 +61,30 @@ BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 printer = Console(highlight=False, markup=False, emoji=False)
 """For tables that are what was asked for, so that they go to standard output."""
+
+
+class Stop:
+    """A signal that ends the run, by an exception, so that unfinished files are removed.
+
+    Where no exception can be raised, as in callbacks and in some modules while they are imported, it gets lost. So
+    it is kept, and `check` raises it again.
+    """
+
+    _raised: BaseException | None = None
+
+    @classmethod
+    def at(cls, number: signal.Signals, error: BaseException) -> None:
+        def stop(*_: object) -> None:
+            cls._raised = error
+            raise error
+
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
+
+    @classmethod
+    def check(cls) -> None:
+        if cls._raised is not None:
+            raise cls._raised
 
 
 @contextmanager
@@ -120,7 +145,13 @@ class Run:
     def stage(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         started = perf_counter()
         task = self.progress.add_task(name, total=total)
-        yield partial(self.progress.advance, task)
+
+        def advance(rows: int) -> None:
+            self.progress.advance(task, rows)
+            Stop.check()
+
+        yield advance
+        Stop.check()
         self.progress.update(task, total=total or 1, completed=total or 1)
         self.times[name] = perf_counter() - started
 

@@ -19,6 +19,7 @@ ROOMS = [
     for row in re.findall(r"^\| (`.*?) \|", CONTRIBUTING.read_text(encoding="utf-8"), re.MULTILINE)
     for room in re.findall(r"`(\w+)`", row)
 ]
+EXTRAS = {"hensa.ledger": "duckdb", "hensa.page": "jinja2"}
 
 
 def rooms_imported_by(room):
@@ -32,8 +33,8 @@ def rooms_imported_by(room):
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("hensa.kernels._")])
 def test_examples_in_docstrings_give_what_they_say(name):
-    if name == "hensa.ledger":
-        pytest.importorskip("duckdb")
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 

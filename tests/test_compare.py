@@ -128,6 +128,52 @@ def test_amounts_per_event_have_no_rates_to_scale():
         hensa.solve({}, "share-hapi", 1)
 
 
+CAMPAIGN = Program.parse("""
+    name = "campaign"
+    [rule]
+    kind = "per-event"
+    events = [{ column = "registrations", referrer = 100, friend = 100 }]
+    [[rule.campaigns]]
+    column = "registrations"
+    effective_from = 2018-12-01
+    effective_until = 2018-12-31
+    referrer = 700
+    friend = 50
+""")
+
+
+def test_the_month_says_what_a_program_with_campaigns_pays():
+    # share-hapi pays 100 points to each side for a registration and for a first valid ad
+    rows = {"registrations": [2, 0, 1], "first_valid_ads": [1, 3, 6]}
+    for month, each, friend in (("2018-12", 700, 50), ("2019-01", 100, 100)):
+        found = hensa.compare(rows, ["share-hapi", CAMPAIGN], month=month)
+        assert found.rows["campaign_difference"].to_pylist() == [2 * each - 300, -300, each - 700]
+        assert found.costs == {"share-hapi": 1300, "campaign": 3 * each}
+        assert found.friend_costs == {"share-hapi": 1300, "campaign": 3 * friend}
+        assert found.rows.schema.metadata == {b"hensa.month": month.encode()}
+    with pytest.raises(DataError, match="The program has campaigns, and no month is named"):
+        hensa.compare(rows, ["share-hapi", CAMPAIGN])
+
+
+def test_a_month_outside_the_dates_of_one_program_is_refused_unless_any_is_allowed():
+    rows = {"cumulative_referrals": [3, 10], "own_points": [0, 0], "friend_points": [1000, 1000]}
+    rows |= {"new_referrals": [1, 1], "ad_users": [1, 1]}
+    programs = ["hapi-tomo", "hapitas-friend"]
+    with pytest.raises(hensa.ProgramError, match="'hapi-tomo' holds from any day to 2019-09-30, not in all of 2019-10"):
+        hensa.compare(rows, programs, month="2019-10")
+    # 25% and 30% of 1,000; both scores are 50: 10%
+    found = hensa.compare(rows, programs, month="2019-10", any_month=True)
+    assert found.rows["hapitas-friend_difference"].to_pylist() == [-150, -200]
+    assert found.friend_costs == {}
+
+
+def test_rows_that_a_ledger_counted_for_another_month_are_not_compared():
+    rows = pa.table({"registrations": [1], "first_valid_ads": [0]})
+    rows = rows.replace_schema_metadata({"hensa.ledger": json.dumps({"month": "2018-11"})})
+    with pytest.raises(DataError, match="The rows were counted for 2018-11, and the month of the run is 2018-12"):
+        hensa.compare(rows, ["share-hapi", CAMPAIGN], month="2018-12")
+
+
 def test_rows_read_once_and_their_own_reward_column_are_no_obstacle():
     rows = pa.table({"x": [0, 2], "b": [100, 100], "reward": ["kept", "too"]})
     found = hensa.compare(rows.to_reader(), [LOW, HIGH]).rows

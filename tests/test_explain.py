@@ -519,11 +519,116 @@ def test_a_row_without_a_stage_says_what_is_missing():
     assert str(staged(3, None)).splitlines()[1:] == ["Own points: not known."]
 
 
-def test_amounts_per_event_have_nothing_to_explain():
-    with pytest.raises(DataError, match="Program 'share-hapi' has neither scores nor stages to explain"):
-        hensa.explain({}, Program.load("share-hapi"), NOBODY)
-    with pytest.raises(DataError, match="Program 'hapi-tomo' has no standard scores"):
-        hensa.to_next_step({}, HAPI_TOMO)
+# --- events -----------------------------------------------------------------------------------------------------------
+
+CAMPAIGN = Program.parse("""
+    name = "campaign"
+    [rule]
+    kind = "per-event"
+    events = [
+      { column = "registrations", referrer = 100, friend = 100, standing = "stated" },
+      { column = "visits", referrer = 5, standing = "reconstructed" },
+    ]
+    [[rule.campaigns]]
+    column = "registrations"
+    effective_from = 2018-12-01
+    effective_until = 2018-12-31
+    referrer = 700
+    friend = 650
+    standing = "public"
+""")
+
+
+def test_share_hapi_in_words():
+    # 3 x 100 + 12 x 100 points each
+    row = {"registrations": 3, "first_valid_ads": 12}
+    text = """\
+Share-hapi (シェアハピ): fixed points for registrations and first ads, 2019-09
+The referrer is paid 1,500 points.
+Friends are paid 1,500 points.
+Registrations: 3. Each pays the referrer 100 points, 300 in all, and the friend 100 points, 300 in all.
+First valid ads: 12. Each pays the referrer 100 points, 1,200 in all, and the friend 100 points, 1,200 in all."""
+    found = hensa.explain(row, Program.load("share-hapi"), NOBODY, month="2019-09")
+    assert found.text == text
+    japanese = hensa.explain(row, Program.load("share-hapi"), NOBODY, "ja", month="2019-09").text
+    assert "新規登録は3件です。紹介者には1件につき100ポイント、計300ポイント" in japanese
+
+
+def test_the_month_says_which_amounts_are_explained():
+    row = {"registrations": 2, "visits": 7}
+    in_campaign, after = (hensa.explain(row, CAMPAIGN, NOBODY, month=month) for month in ("2018-12", "2019-01"))
+    assert in_campaign.to_dict() == {
+        "program": "campaign",
+        "title": "campaign",
+        "kind": "per-event",
+        "month": "2018-12",
+        "cohort": None,
+        "events": [
+            {"column": "registrations", "count": 2, "referrer": 700, "friend": 650},
+            {"column": "visits", "count": 7, "referrer": 5, "friend": 0},
+        ],
+        "reward": 2 * 700 + 7 * 5,
+        "friend_reward": 2 * 650,
+        "standing": {"rule.campaigns[registrations]": "public", "rule.events[visits]": "reconstructed"},
+    }
+    assert in_campaign.text.endswith("Not published, and filled in by us: the points for visits.")
+    assert (after.to_dict()["reward"], after.to_dict()["friend_reward"]) == (2 * 100 + 7 * 5, 2 * 100)
+    with pytest.raises(DataError, match="The program has campaigns, and no month is named"):
+        hensa.explain(row, CAMPAIGN, NOBODY)
+
+
+def test_a_count_that_is_not_known_is_told():
+    found = hensa.explain({"registrations": None, "visits": 7}, CAMPAIGN, NOBODY, month="2019-01")
+    assert found.text == "campaign, 2019-01\nIt is not known what is paid.\nRegistrations: not known."
+
+
+def test_only_a_program_that_pays_friends_speaks_of_them():
+    rules = Program.parse(
+        'name = "own"\nrule = { kind = "per-event", events = [{ column = "registrations", referrer = 9 }] }'
+    )
+    found = hensa.explain({"registrations": 2}, rules, NOBODY)
+    assert found.text == (
+        "own\nThe referrer is paid 18 points.\nRegistrations: 2. Each pays the referrer 9 points, 18 in all."
+    )
+
+
+# --- months and cohorts -----------------------------------------------------------------------------------------------
+
+
+def test_a_month_outside_the_dates_is_refused_unless_any_is_allowed():
+    with pytest.raises(hensa.ProgramError, match="'hapitas-friend' holds from 2019-10-01 to 2020-12-31, not in all of"):
+        explained(WORKED, 0, month="2019-09")
+    found = explained(WORKED, 0, month="2019-09", any_month=True)
+    assert found.to_dict()["month"] == "2019-09"
+    assert found.text.splitlines()[0].endswith("referrers by new referrals and active friends, 2019-09")
+
+
+SITES = {
+    "site": ["north", "north", "south", "south"],
+    "year": [2019, 2019, 2019, 2019],
+    "new_referrals": [1, 3, 10, 30],
+    "ad_users": [0, 4, 5, 5],
+    "friend_points": [1000] * 4,
+}
+
+
+def test_a_row_is_explained_against_its_own_cohort_which_is_named():
+    population = hensa.population(SITES, HAPITAS, by=["site", "year"])
+    found = hensa.explain(row_at(SITES, 2), HAPITAS, population, by=["site", "year"])
+    own = {name: values[2:] for name, values in SITES.items()}
+    alone = explained(own, 0).to_dict()
+    assert found.to_dict() == alone | {"cohort": {"site": "south", "year": 2019}}
+    assert "You are compared with the 2 members of site south, year 2019." in found.text
+    japanese = hensa.explain(row_at(SITES, 2), HAPITAS, population, "ja", by=["site", "year"]).text
+    assert "site south、year 2019の2人と比べています。" in japanese
+
+
+def test_a_row_of_no_cohort_is_an_error():
+    population = hensa.population(SITES, HAPITAS, by="site")
+    with pytest.raises(DataError, match="The population has no cohort of site 'east'; it has 2 cohorts"):
+        hensa.explain(row_at(SITES, 0) | {"site": "east"}, HAPITAS, population, by="site")
+    with pytest.raises(DataError, match="The row has no 'country', which by names; it has 'site', "):
+        hensa.explain(row_at(SITES, 0), HAPITAS, population, by="country")
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------

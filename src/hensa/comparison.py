@@ -17,7 +17,7 @@ from hensa import kernels
 from hensa.columns import column_of, rows_views, table_of
 from hensa.errors import DataError
 from hensa.program import Program, RateTable, Step
-from hensa.scoring import score
+from hensa.scoring import of_month, score
 
 __all__ = ["EDGES", "Comparison", "Solution", "Tally", "compare", "solve"]
 
@@ -84,6 +84,8 @@ class Comparison:
         (int64, its reward less that of the first) for each but the first.
     costs : dict of str to int
         Points that each program pays over all rows.
+    friend_costs : dict of str to int
+        Points that each per-event program which pays friends pays to them, on top of these.
     totals : dict of str to Tally
         For each program but the first, over all rows.
     bands : dict of str to tuple of Tally
@@ -92,6 +94,7 @@ class Comparison:
 
     rows: pa.Table
     costs: dict[str, int]
+    friend_costs: dict[str, int]
     totals: dict[str, Tally]
     bands: dict[str, tuple[Tally, ...]]
 
@@ -99,6 +102,7 @@ class Comparison:
         """Costs, totals and bands as JSON values."""
         return {
             "costs": dict(self.costs),
+            "friend_costs": dict(self.friend_costs),
             "totals": {name: tally.to_dict() for name, tally in self.totals.items()},
             "bands": {name: [tally.to_dict() for tally in tallies] for name, tallies in self.bands.items()},
         }
@@ -121,6 +125,8 @@ def compare(
     band: str | None = None,
     edges: Sequence[int] = EDGES,
     threads: int | None = None,
+    month: str | None = None,
+    any_month: bool = False,
 ) -> Comparison:
     """Pay the same rows under several programs: who gains, who loses, by how much, and the cost of each.
 
@@ -137,6 +143,11 @@ def compare(
         Where the bands begin, ascending; below the first lies a band of its own.
     threads : int, optional
         Number of threads; None: the CPUs that this process may use.
+    month : str, optional
+        The month that is compared, such as ``"2019-10"``: which amounts a program with campaigns pays. The metadata of
+        the schema of `Comparison.rows` keep it as ``hensa.month``.
+    any_month : bool
+        Allow a month that is not wholly within the effective dates of every program, as for old rules and new ones.
 
     Returns
     -------
@@ -144,6 +155,8 @@ def compare(
 
     Raises
     ------
+    ProgramError
+        The month is outside the effective dates of a program.
     DataError
         As for `score`; there are fewer than two programs, or two of one name; the rows already have a column named like
         a result; the band column is not of integers; the edges do not ascend; a difference is beyond int64.
@@ -169,10 +182,17 @@ def compare(
     if len(names) < 2:
         raise DataError(f"compare got {len(names)} programs; it takes two or more.")
     table = table_of(rows)
+    for program in loaded:
+        table = of_month(table, program, month, any_month)
     codes, labels = _bands(table, band, edges)
-    rewards = [_rewards(table, program, threads) for program in loaded]
+    rewards = [_rewards(table, program, threads, month) for program in loaded]
     results = {f"{name}_reward": reward for name, reward in zip(names, rewards, strict=True)}
     costs = {name: _sums(_filled(reward))[0] for name, reward in zip(names, rewards, strict=True)}
+    friend_costs = {
+        program.name: _sums(_filled(_rewards(table, program, threads, month, "friend_reward")))[0]
+        for program in loaded
+        if "friend_reward" in program.results
+    }
     totals, bands = {}, {}
     for name, reward in zip(names[1:], rewards[1:], strict=True):
         difference = _difference(reward, rewards[0], f"{name!r} and {names[0]!r}")
@@ -183,7 +203,7 @@ def compare(
         if name in table.column_names:
             raise DataError(f"The rows already have a column {name!r}; rename it.")
         table = table.append_column(name, result)
-    return Comparison(table, costs, totals, bands)
+    return Comparison(table, costs, friend_costs, totals, bands)
 
 
 def solve(
@@ -277,11 +297,13 @@ def solve(
     return best
 
 
-def _rewards(table: pa.Table, program: Program, threads: int | None) -> pa.ChunkedArray:
-    """The reward of every row under a program."""
-    if "reward" in table.column_names and "reward" not in program.columns:
-        table = table.drop_columns("reward")
-    return score(table, program, columns=("reward",), threads=threads)["reward"]
+def _rewards(
+    table: pa.Table, program: Program, threads: int | None, month: str | None = None, column: str = "reward"
+) -> pa.ChunkedArray:
+    """The reward of every row under a program, whether or not it holds in the month."""
+    if column in table.column_names and column not in program.columns:
+        table = table.drop_columns(column)
+    return score(table, program, columns=(column,), threads=threads, month=month, any_month=True)[column]
 
 
 def _filled(points: pa.ChunkedArray | pa.Array) -> Int64s:

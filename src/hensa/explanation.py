@@ -1,6 +1,6 @@
 """Why a row got its rate and what the next one takes: facts, and a text in English or Japanese to answer a member."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation, localcontext
 from fractions import Fraction
@@ -9,10 +9,11 @@ from itertools import groupby
 from math import ceil
 from typing import Any, Literal, TypeAlias, get_args
 
+from hensa.cohorts import names_of
 from hensa.errors import DataError
 from hensa.next_step import Further
 from hensa.population import Population
-from hensa.program import Criterion, Program, RateTable, Stages, StandardScore
+from hensa.program import Criterion, PerEvent, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
 
 __all__ = ["Explanation", "explain"]
@@ -29,6 +30,7 @@ _WORDS: dict[str, Words] = {
         "missing": "{name}: not known.",
         "all_alike": "{name}: the same for all of them.",
         "population": "You are compared with a population of {count} members.",
+        "cohort": "You are compared with the {count} members of {cohort}.",
         "measure": "{name}: you have {amount}. The mean is {mean} and the standard deviation {sd}, so your standard "
         "score is ({value} - {mean}) / {sd}{scale} + {centre} = {standard_score}.",
         "constant": "{name}: you have {amount}, as has every one of them, so your standard score is {centre}.",
@@ -90,6 +92,14 @@ _WORDS: dict[str, Words] = {
         "rule.criteria": "what reaches the stages",
         "rule.previous": "which stage counts as the one before",
         "rates.stage": "the rate of stage {step}",
+        "referrer_paid": "The referrer is paid {points} points.",
+        "friend_paid": "Friends are paid {points} points.",
+        "unpaid": "It is not known what is paid.",
+        "event": "{name}: {amount}. Each pays the referrer {referrer} points, {points} in all.",
+        "friend_event": "{name}: {amount}. Each pays the referrer {referrer} points, {points} in all, and the friend "
+        "{friend} points, {friend_points} in all.",
+        "rule.events": "the points for {step}",
+        "rule.campaigns": "the points for {step} in this month",
     },
     "ja": {
         "paid": "ポイント率は{rate}、付与ポイントは{points}ポイントです。",
@@ -98,6 +108,7 @@ _WORDS: dict[str, Words] = {
         "missing": "{name}が不明です。",
         "all_alike": "{name}は全員が同じ値です。",
         "population": "集計対象の{count}人と比べています。",
+        "cohort": "{cohort}の{count}人と比べています。",
         "measure": "{name}は{amount}です。平均は{mean}、標準偏差は{sd}なので、偏差値は"
         "（{value} - {mean}）÷ {sd}{scale} + {centre} = {standard_score}です。",
         "constant": "{name}は{amount}で、全員が同じ値なので、偏差値は{centre}です。",
@@ -160,6 +171,14 @@ _WORDS: dict[str, Words] = {
         "rule.criteria": "ステージの条件",
         "rule.previous": "前のステージの数え方",
         "rates.stage": "ステージ{step}のポイント率",
+        "referrer_paid": "紹介者への付与は{points}ポイントです。",
+        "friend_paid": "お友達への付与は{points}ポイントです。",
+        "unpaid": "付与ポイントは不明です。",
+        "event": "{name}は{amount}です。紹介者には1件につき{referrer}ポイント、計{points}ポイントが付きます。",
+        "friend_event": "{name}は{amount}です。紹介者には1件につき{referrer}ポイント、計{points}ポイント、"
+        "お友達には1件につき{friend}ポイント、計{friend_points}ポイントが付きます。",
+        "rule.events": "{step}のポイント数",
+        "rule.campaigns": "当月の{step}のポイント数",
     },
 }
 """The sentences, by language."""
@@ -171,6 +190,10 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "friend_points": ("Friend points", ""),
         "cumulative_referrals": ("Friends", ""),
         "own_points": ("Own points", ""),
+        "registrations": ("Registrations", ""),
+        "first_valid_ads": ("First valid ads", ""),
+        "first_exchanges": ("First exchanges", ""),
+        "early_first_ads": ("Early first ads", ""),
     },
     "ja": {
         "new_referrals": ("新規紹介登録者数", "人"),
@@ -178,6 +201,10 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "friend_points": ("有効ポイント", "ポイント"),
         "cumulative_referrals": ("ハピ友の人数", "人"),
         "own_points": ("ご自身の有効ポイント", "ポイント"),
+        "registrations": ("新規登録", "件"),
+        "first_valid_ads": ("初回広告利用の有効判定", "件"),
+        "first_exchanges": ("初回ポイント交換", "件"),
+        "early_first_ads": ("登録後7日以内の初回広告利用", "件"),
     },
 }
 """What the columns of the built-in programs are called, and their unit; other columns are called by their own name."""
@@ -224,6 +251,9 @@ def explain(
     *,
     rate: Decimal | int | str | None = None,
     included: bool = True,
+    by: str | Sequence[str] | None = None,
+    month: str | None = None,
+    any_month: bool = False,
 ) -> Explanation:
     """Explain the rate and the reward of one row, and what the next step takes.
 
@@ -236,9 +266,9 @@ def explain(
         The row's measures and the base of its reward, such as ``table.slice(i, 1).to_pylist()[0]``; further columns are
         left aside.
     program : Program
-        The rules, of standard scores or of stages.
+        The rules. Events have amounts and no rates, so there is no next step.
     population : Population
-        What the row is scored against; of its own cohort, if there are cohorts. It has no bearing on stages.
+        What the row is scored against. It has no bearing on stages and events.
     lang : {"en", "ja"}
         Language of the text.
     rate : Decimal, int or str, optional
@@ -246,6 +276,12 @@ def explain(
     included : bool
         Whether the row is one of the population's. A row that is not (one scored against last month's population) does
         not move its mean and SD, so only the numbers with these held fixed are given.
+    by : str or sequence of str, optional
+        The cohort columns that `population` was taken by: the row is explained against its own cohort, which is named.
+    month : str, optional
+        The month that is paid, such as ``"2019-10"``, which is named too; a program with campaigns needs it.
+    any_month : bool
+        Allow a month that is not wholly within the program's effective dates.
 
     Returns
     -------
@@ -254,7 +290,10 @@ def explain(
     Raises
     ------
     DataError
-        As for `score`; with `included`, a row that cannot be one of the population's; a `lang` or `rate` that is none.
+        As for `score`; with `included`, a row that cannot be one of the population's; a `lang` or `rate` that is none;
+        a row of no cohort of the population.
+    ProgramError
+        The month is outside the program's effective dates.
 
     Examples
     --------
@@ -275,16 +314,44 @@ def explain(
     if lang not in get_args(Lang):
         raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
     wanted = None if rate is None else _rate(rate)
+    if month is not None:
+        program.check_month(month, any_month)
+    cohort = {name: _cell(row, name) for name in names_of(by)}
+    if cohort and program.measures:
+        population = _of_cohort(population, cohort)
+    facts: Facts = {
+        "program": program.name,
+        "title": program.title or program.name,
+        "kind": program.rule.__struct_config__.tag,
+        "month": month,
+        "cohort": {name: _plain(value) for name, value in cohort.items()} or None,
+    }
     match program.rule:
         case StandardScore():
-            facts = _standard_score_facts(row, program, population, wanted, included)
+            facts |= _standard_score_facts(row, program, population, wanted, included)
             lines = _standard_score_lines(facts, program, lang)
         case Stages():
-            facts = _stage_facts(row, program, wanted)
+            facts |= _stage_facts(row, program, wanted)
             lines = _stage_lines(facts, program, lang)
-        case _:
-            raise DataError(f"Program {program.name!r} has neither scores nor stages to explain.")
-    return Explanation(facts, "\n".join(lines))
+        case PerEvent():
+            facts |= _event_facts(row, program.rule, program, month)
+            lines = _event_lines(facts, lang)
+    title = _WORDS[lang]["comma"].join(filter(None, (facts["title"], month)))
+    return Explanation(facts, "\n".join([title, *lines]))
+
+
+def _cell(row: Mapping[str, Any], name: str) -> Any:
+    if name not in row:
+        raise DataError(f"The row has no {name!r}, which by names; it has {', '.join(map(repr, row)) or 'nothing'}.")
+    return row[name]
+
+
+def _of_cohort(population: Population, cohort: Mapping[str, Any]) -> Population:
+    key = tuple(cohort.values())
+    if key not in population.cohorts:
+        found = ", ".join(f"{name} {value!r}" for name, value in cohort.items())
+        raise DataError(f"The population has no cohort of {found}; it has {len(population.cohorts):,} cohorts.")
+    return population.cohorts[key]
 
 
 def _rate(rate: Decimal | int | str) -> Decimal:
@@ -312,9 +379,6 @@ def _standard_score_facts(
     found = score(cells, program, population, columns=columns).to_pylist()[0]
     step = found["step"]
     facts: Facts = {
-        "program": program.name,
-        "title": program.title or program.name,
-        "kind": "standard-score",
         "count": population.count,
         "measures": [
             {
@@ -408,14 +472,13 @@ def _product(base: int | Decimal, rate: str, unit: str) -> Decimal:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Decimal) else value
+    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
     words, rule, rates = _WORDS[lang], program.rule, program.rates
     assert isinstance(rule, StandardScore)
     assert rates is not None
-    yield facts["title"]
     if facts["score"] is None:
         yield words["unscored"]
         for name in facts["missing"]:
@@ -426,7 +489,11 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
         return
     step, rate, reward = facts["step"], _percent(facts["rate"], rates.unit), facts["reward"]
     yield words["paid" if reward else "rated"].format(rate=rate, points=reward and f"{reward['points']:,}")
-    yield words["population"].format(count=f"{facts['count']:,}")
+    named_cohort = facts["cohort"] or {}
+    yield words["cohort" if named_cohort else "population"].format(
+        count=f"{facts['count']:,}",
+        cohort=words["comma"].join(f"{name} {value}" for name, value in named_cohort.items()),
+    )
     for measure in facts["measures"]:
         yield words["measure" if measure["sd"] else "constant"].format(
             name=_name(measure["column"], lang),
@@ -457,7 +524,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
         else:
             which = "named_paid" if named["is_paid"] else "named_none"
             yield words[which].format(wanted=_percent(named["wanted"], rates.unit))
-    yield from _reconstructed(facts, words, "n" if rule.ddof == 0 else "n - 1")
+    yield from _reconstructed(facts, lang, "n" if rule.ddof == 0 else "n - 1")
 
 
 def _target_lines(sentence: str, target: Facts, facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
@@ -500,9 +567,6 @@ def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | Non
     found = score(cells, program, columns=columns).to_pylist()[0]
     stage = found["stage"]
     facts: Facts = {
-        "program": program.name,
-        "title": program.title or program.name,
-        "kind": "stage",
         "criteria": [
             {
                 "column": criterion.column,
@@ -578,7 +642,6 @@ def _more(criterion: Criterion, value: Any, stages: list[int]) -> int | None:
 
 def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
     words, reward, unit = _WORDS[lang], facts["reward"], facts["unit"]
-    yield facts["title"]
     if facts["stage"] is None:
         for name in facts["missing"]:
             yield words["missing"].format(name=_name(name, lang))
@@ -610,10 +673,57 @@ def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
         elif target:
             which = "named_paid" if target["is_paid"] else "named_no_stage"
             yield words[which].format(wanted=_percent(target["wanted"], unit))
-    yield from _reconstructed(facts, words)
+    yield from _reconstructed(facts, lang)
 
 
-# --- what both say ----------------------------------------------------------------------------------------------------
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def _event_facts(row: Mapping[str, Any], rule: PerEvent, program: Program, month: str | None) -> Facts:
+    cells = {name: [row[name]] for name in program.columns if name in row}
+    found = score(cells, program, columns=("reward", "friend_reward"), month=month, any_month=True).to_pylist()[0]
+    amounts = {column: each for column, *each in rule.amounts(month)}
+    in_campaign = {campaign.column: campaign.standing for campaign in rule.campaigns_of(month)}
+    events, standing = [], {"rule.kind": program.standing.get("rule.kind")}
+    for event in rule.events:
+        referrer, friend = amounts[event.column]
+        events.append({"column": event.column, "count": found[event.column], "referrer": referrer, "friend": friend})
+        if event.column in in_campaign:
+            standing[f"rule.campaigns[{event.column}]"] = in_campaign[event.column]
+        else:
+            standing[f"rule.events[{event.column}]"] = event.standing
+    return {
+        "events": events,
+        "reward": found["reward"],
+        "friend_reward": found["friend_reward"] if rule.pays_friends else None,
+        "standing": {key: value for key, value in standing.items() if value is not None},
+    }
+
+
+def _event_lines(facts: Facts, lang: Lang) -> Iterator[str]:
+    words = _WORDS[lang]
+    if facts["reward"] is None:
+        yield words["unpaid"]
+        for event in facts["events"]:
+            if event["count"] is None:
+                yield words["missing"].format(name=_name(event["column"], lang))
+        return
+    yield words["referrer_paid"].format(points=f"{facts['reward']:,}")
+    if facts["friend_reward"] is not None:
+        yield words["friend_paid"].format(points=f"{facts['friend_reward']:,}")
+    for event in facts["events"]:
+        yield words["event" if facts["friend_reward"] is None else "friend_event"].format(
+            name=_name(event["column"], lang),
+            amount=_count(event["count"], event["column"], lang),
+            referrer=f"{event['referrer']:,}",
+            points=f"{event['count'] * event['referrer']:,}",
+            friend=f"{event['friend']:,}",
+            friend_points=f"{event['count'] * event['friend']:,}",
+        )
+    yield from _reconstructed(facts, lang)
+
+
+# --- what they share --------------------------------------------------------------------------------------------------
 
 
 def _reward_line(sentence: str, reward: Facts, program: Program, rate: str, lang: Lang) -> str:
@@ -631,12 +741,13 @@ def _reward_line(sentence: str, reward: Facts, program: Program, rate: str, lang
     )
 
 
-def _reconstructed(facts: Facts, words: Words, divisor: str = "") -> Iterator[str]:
+def _reconstructed(facts: Facts, lang: Lang, divisor: str = "") -> Iterator[str]:
     """The sentence on what the operator never published, if any of it took part."""
+    words = _WORDS[lang]
     ours = [key for key, standing in facts["standing"].items() if standing == "reconstructed"]
     if ours:
         parts = (key.removesuffix("]").partition("[") for key in ours)
-        what = (words[key].format(step=index, divisor=divisor) for key, _, index in parts)
+        what = (words[key].format(step=_name(index, lang), divisor=divisor) for key, _, index in parts)
         yield words["reconstructed"].format(what=words["comma"].join(what))
 
 

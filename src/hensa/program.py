@@ -658,10 +658,16 @@ class PerEvent(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="per-e
         if self.campaigns and month is None:
             raise DataError("The program has campaigns, and no month is named; name the month that is paid.")
         found = {event.column: (event.referrer, event.friend) for event in self.events}
-        for campaign in self.campaigns if month else ():
-            if campaign.effective_from <= days_of(str(month))[0] <= campaign.effective_until:
-                found[campaign.column] = campaign.referrer, campaign.friend
+        for campaign in self.campaigns_of(month):
+            found[campaign.column] = campaign.referrer, campaign.friend
         return tuple((column, *amounts) for column, amounts in found.items())
+
+    def campaigns_of(self, month: str | None) -> tuple[Campaign, ...]:
+        """The campaigns of a month."""
+        if month is None:
+            return ()
+        first = days_of(month)[0]
+        return tuple(each for each in self.campaigns if each.effective_from <= first <= each.effective_until)
 
     @property
     def pays_friends(self) -> bool:

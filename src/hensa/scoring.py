@@ -17,7 +17,7 @@ from hensa.program import PerEvent, Program, Stages
 from hensa.stages import StageJudge
 from hensa.threads import UNIT, share_out
 
-__all__ = ["score"]
+__all__ = ["of_month", "score"]
 
 _TYPES = {"score": pa.float64(), "rate": pa.float64(), "step": pa.uint16(), "stage": pa.uint16(), "reward": pa.int64()}
 
@@ -102,13 +102,8 @@ def score(
     """
     if not isinstance(program, Program):
         raise HensaError(f"program is {program!r:.80}; it must be a hensa.Program, such as Program.load(...) returns.")
-    table, names = table_of(rows), names_of(by)
-    if month is not None:
-        program.check_month(month, any_month)
-        if not any_month:
-            _check_month_of(table, month)
-    if month is not None:
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"hensa.month": month})
+    names = names_of(by)
+    table = of_month(table_of(rows), program, month, any_month)
     columns = _asked(columns, table, program)
     for name in names:
         column_of(table, name)
@@ -141,14 +136,27 @@ def score(
     return _with_columns(table, results.arrays(nulls, sum(off_table for _, off_table in counts)))
 
 
-def _check_month_of(table: pa.Table, month: str) -> None:
-    """Refuse rows that a ledger counted for another month, as their metadata says."""
+def of_month(table: pa.Table, program: Program, month: str | None, any_month: bool) -> pa.Table:
+    """The rows with the month that is paid, if one is named, in their metadata.
+
+    Raises
+    ------
+    DataError
+        That is no month, or a ledger counted the rows for another, as their metadata says.
+    ProgramError
+        The program does not hold in all of it.
+    """
+    if month is None:
+        return table
+    program.check_month(month, any_month)
+    metadata = table.schema.metadata or {}
     try:
-        counted = json.loads((table.schema.metadata or {})[b"hensa.ledger"])["month"]
+        counted = json.loads(metadata[b"hensa.ledger"])["month"]
     except (KeyError, TypeError, ValueError):
-        return
-    if counted != month:
+        counted = month
+    if counted != month and not any_month:
         raise DataError(f"The rows were counted for {counted}, and the month of the run is {month}.")
+    return table.replace_schema_metadata({**metadata, b"hensa.month": month})
 
 
 def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ def test_every_block_runs_and_prints_what_the_text_below_it_says(document, tmp_p
         printed = RUN[kind](code, names)
         if next_kind == "text":
             assert tidy(printed) == tidy(next_code), f"of the block at line {line} of {document.name}"
+    names.clear()  # functions hold it in a cycle, and DuckDB complains of what is left at the end of Python
 
 
 def test_the_two_commands_are_one_line_each_in_an_environment_of_its_own():

@@ -784,8 +784,10 @@ def stopped(number: int) -> tuple[int, str]:
         while not list(Path().glob(".*.tmp")) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)
-        said = process.stderr.read().decode()
-        return process.wait(60), said
+        try:
+            return process.wait(60), process.stderr.read().decode()
+        finally:
+            process.kill()
 
 
 OUTPUTS = [

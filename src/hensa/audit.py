@@ -9,11 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 from pathlib import Path, PurePath
+from queue import SimpleQueue
 from threading import Thread
 from types import SimpleNamespace
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, TypeAlias, cast
@@ -479,11 +479,13 @@ class _Hashing(Thread):
 
 
 class _Hashed(BufferedIOBase):
-    """A stream that is hashed as it is read, in a thread of its own."""
+    """A stream that is hashed as it is read, in a thread of its own: a daemon's, too."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._digest = stream, hashlib.sha256()
-        self._worker = ThreadPoolExecutor(1)  # one: the pieces are hashed in their order
+        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()  # None: the last was given
+        self._worker = Thread(target=self._hash_pieces, daemon=True)
+        self._worker.start()
         self.bytes = 0
 
     def readable(self) -> bool:
@@ -491,13 +493,18 @@ class _Hashed(BufferedIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         data = self._stream.read(-1 if size is None else size)
-        self._worker.submit(self._digest.update, data)
+        self._pieces.put(data)
         self.bytes += len(data)
         return data
 
+    def _hash_pieces(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            self._digest.update(piece)
+
     def sha256(self) -> str:
         """The hash of what was read; nothing is read after it."""
-        self._worker.shutdown()
+        self._pieces.put(None)
+        self._worker.join()
         return self._digest.hexdigest()
 
 

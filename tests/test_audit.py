@@ -195,7 +195,7 @@ def test_an_input_is_not_overwritten_by_a_record():
 
 
 def test_an_input_that_changes_while_it_is_read_is_an_error(monkeypatch):
-    read = cli.read
+    read = cli.score.read
 
     def and_touch(path, numbers):
         rows = read(path, numbers)
@@ -203,7 +203,7 @@ def test_an_input_that_changes_while_it_is_read_is_an_error(monkeypatch):
             file.write(b"more")
         return rows
 
-    monkeypatch.setattr(cli, "read", and_touch)
+    monkeypatch.setattr(cli.score, "read", and_touch)
     assert "rows.parquet: it was changed while it was read" in fails("score", "rows.parquet", "-o", "paid.csv")
     assert not Path("paid.csv").exists()
 

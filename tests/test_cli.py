@@ -26,7 +26,7 @@ from hensa.sample import sample
 typer_testing = pytest.importorskip("typer.testing")
 
 from hensa import cli  # noqa: E402
-from hensa.terminal import Run, Stop  # noqa: E402
+from hensa.terminal import Run, Stop, Summary  # noqa: E402
 
 HENSA = [sys.executable, "-c", "from hensa.cli import main; main()"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and terminals as POSIX has them")
@@ -561,8 +561,8 @@ def whole_reads(monkeypatch):
         paths.append(path)
         return read(path, numbers)
 
-    read = cli.read
-    monkeypatch.setattr(cli, "read", counted)
+    read = cli.score.read
+    monkeypatch.setattr(cli.score, "read", counted)
     return paths
 
 
@@ -608,7 +608,7 @@ def test_parts_have_the_summary_of_all_rows(tmp_path, parts_of_100, whole_reads)
 def test_the_totals_of_parts_keep_all_digits_of_decimals(program):
     # 31 digits, where Python's decimals have 28
     base = pa.array([Decimal("12345678901234567890123456789.01")] * 999 + [Decimal("0.02")], pa.decimal128(38, 2))
-    summary = cli.Summary(hensa.Program.load(str(program)), ["reward"])
+    summary = Summary(hensa.Program.load(str(program)), ["reward"])
     for start in range(0, 1000, 100):
         summary.add(pa.table({"cents": base.slice(start, 100), "reward": pa.array([1] * 100, pa.int64())}))
     cents = 1234567890123456789012345678901 * 999 + 2

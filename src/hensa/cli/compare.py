@@ -1,0 +1,97 @@
+"""`hensa compare`."""
+
+import json
+import re
+from contextlib import ExitStack
+from typing import Annotated
+
+import hensa
+from hensa import audit
+from hensa.audit import Fingerprints, RecordedPopulation, Rules
+from hensa.cli.options import AsJson, Source, Threads, in_groups, keep_apart, writable_if_any
+from hensa.comparison import EDGES
+from hensa.files import naming, read, replacing, write
+from hensa.program import Program
+from hensa.terminal import Run, console, costs_table, printer, say, typer, winners_table
+
+__all__ = ["compare"]
+
+
+def compare(
+    source: Source,
+    program: Annotated[
+        list[str],
+        typer.Option("--program", "-p", metavar="NAME|FILE", help="Give two or more; the first is compared with."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", callback=writable_if_any, help="The rows, with each reward."),
+    ] = None,
+    band: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Also by bands of this column, such as a number of friends.")
+    ] = None,
+    edges: Annotated[str, typer.Option(metavar="N,...", help="Where the bands begin.")] = ",".join(map(str, EDGES)),
+    budget: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Also the last program, its rates scaled to N points.")
+    ] = None,
+    scaled: Annotated[str | None, typer.Option(metavar="FILE.toml", help="Write that program to a file.")] = None,
+    as_json: AsJson = False,
+    threads: Threads = None,
+) -> None:
+    """Pay the rows of IN under several programs: who gains, who loses, by how much, and the cost of each."""
+    if not re.fullmatch("-?[0-9]+(,-?[0-9]+)*", edges):
+        raise typer.BadParameter(f"--edges is {edges}; it must be whole numbers such as 1,10,100")
+    if as_json and output == "-":
+        raise typer.BadParameter("--json and --output - both write to standard output; give one")
+    if scaled and budget is None:
+        raise typer.BadParameter("--scaled writes what --budget finds; give both")
+    rules = [Program.load(name) for name in program]
+    for written in filter(None, (output, scaled)):
+        keep_apart(written, source, *program)
+    solution = None
+    with ExitStack() as stack:
+        run = Run()
+        prints = stack.enter_context(Fingerprints(source))
+        file = stack.enter_context(replacing(output)) if output else None
+        scaled_file = stack.enter_context(replacing(scaled)) if scaled else None
+        stack.enter_context(run.progress)
+        with run.stage("read"):
+            rows = read(source, [*(column for rule in rules for column in rule.columns), *([band] if band else [])])
+        with run.stage("compare"), naming(source):
+            if budget is not None:
+                solution = hensa.solve(rows, rules[-1], budget, threads=threads)
+                rules.append(solution.program)
+            found = hensa.compare(rows, rules, band, [int(edge) for edge in edges.split(",")], threads)
+        if solution is not None and scaled_file is not None and scaled is not None and budget is not None:
+            scaled_file.write(solution.program.to_toml().encode())
+            solved = audit.Solve(program=Rules.of(rules[-2]), budget=budget)
+            prints.record(solved, (source, rows.num_rows)).beside(scaled_file, scaled)
+        if file is not None and output is not None:
+            given = rules[: len(program)]
+            made = audit.Compare(
+                programs=tuple(map(Rules.of, given)),
+                populations=tuple(RecordedPopulation.of(hensa.population(rows, each)) for each in given),
+                band=band,
+                budget=budget,
+            )
+            record = prints.record(made, (source, rows.num_rows))
+            with run.stage("write", total=rows.num_rows) as advance:
+                write(file, output, record.on(found.rows.schema), in_groups(found.rows), advance)
+    if as_json:
+        facts = found.to_dict()
+        if solution is not None:
+            facts["solution"] = {"factor": str(solution.factor), "program": solution.program.to_toml()}
+        print(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        target = console if output == "-" else printer
+        first, *others = found.costs
+        target.print(costs_table(found.costs))
+        for name in others:
+            target.print(f"\n{name} against {first}, in points", soft_wrap=True)
+            target.print(winners_table(found.totals[name], found.bands[name]))
+    if solution is not None:
+        say(f"{solution.program.name} has the rates of {rules[-2].name} times {solution.factor}")
+    for name, total in found.totals.items():
+        if total.missing:
+            say(f"{total.missing:,} rows have no reward under {next(iter(found.costs))} or {name}: not compared")
+    run.report(rows.num_rows)

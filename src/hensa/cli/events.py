@@ -1,0 +1,124 @@
+"""`hensa rank`, `hensa restate` and `hensa compensate`."""
+
+from enum import StrEnum
+from json import dumps
+from typing import Annotated
+
+import hensa
+from hensa import audit
+from hensa.audit import Fingerprints, Rules
+from hensa.cli.options import EventFile, Source, Target, in_groups, keep_apart, naming_each, readable, readable_or_none
+from hensa.events import Event, entered_by
+from hensa.files import naming, read, replacing, write
+from hensa.terminal import Run, boards_table, console, say, total_of, totals_table, typer
+
+__all__ = ["compensate", "rank", "restate"]
+
+
+class PolicyName(StrEnum):
+    """What is due after a restatement."""
+
+    top_up = "top_up"
+    net = "net"
+
+
+def rank(
+    source: Source,
+    output: Target,
+    event: EventFile,
+    top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the ranks up to N of each board.")] = None,
+) -> None:
+    """Rank the entrants of an event (the rows of IN) on its boards: one row of OUT per board and entrant, with prizes.
+
+    The event file names the columns and states the boards, the cut-off of entries, the rule for ties and the prizes.
+    """
+    rules = Event.load(event)
+    keep_apart(output, source, event)
+    run = Run()
+    with Fingerprints(source) as prints, replacing(output) as file, run.progress:
+        with run.stage("read"):
+            rows = read(source, rules.numbers)
+        with run.stage("rank"), naming(source):
+            boards = hensa.rank(rows, rules, top)
+            entrants = int(entered_by(rows, rules, rules.entry_until).sum())
+        record = prints.record(audit.Rank(event=Rules.read(event), top=top), (source, rows.num_rows))
+        with run.stage("write", total=boards.num_rows) as advance:
+            write(file, output, record.on(boards.schema), in_groups(boards), advance)
+    until = f" by {rules.entry_until}" if rules.entry_until else ""
+    say(f"{rows.num_rows:,} rows, {entrants:,} entered{until}")
+    console.print(boards_table(boards, [board.name for board in rules.boards]), "")
+    run.report(rows.num_rows)
+
+
+def restate(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", callback=readable, help="The run that was paid.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", callback=readable, help="The run on corrected rows.")],
+    output: Target,
+    policy: Annotated[
+        PolicyName, typer.Option(help="top_up: nobody pays back; net: whoever was overpaid does.")
+    ] = PolicyName.top_up,
+    id: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A column of ids; may be given several times.", show_default="referrer_id"),
+    ] = None,
+    points: Annotated[str, typer.Option(metavar="NAME", help="The column of points.")] = "reward",
+    json: Annotated[bool, typer.Option("--json", help="The summary on stdout, as JSON.")] = False,
+) -> None:
+    """Compare two runs id by id: OUT has those who were paid too little or too much, and what is due to each.
+
+    Ids are matched over all the columns of --id together. A row that is missing on one side counts as 0 points there.
+    """
+    if before == after == "-":
+        raise typer.BadParameter("BEFORE and AFTER are both standard input; name a file for one")
+    if json and output == "-":
+        raise typer.BadParameter("--json and the rows both want standard output; name a file with -o")
+    keep_apart(output, before, after)
+    run = Run()
+    with Fingerprints(before, after) as prints, replacing(output) as file, run.progress:
+        with run.stage("read"):
+            paid, corrected = (read(path, [points]) for path in (before, after))
+        with run.stage("restate"), naming_each(before=before, after=after):
+            restatement = hensa.restate(paid, corrected, policy.value, id=id or "referrer_id", points=points)
+        found = restatement.table
+        made = audit.Restate(policy=policy.value, id=tuple(id or ["referrer_id"]), points=points)
+        record = prints.record(made, (before, paid.num_rows), (after, corrected.num_rows))
+        with run.stage("write", total=found.num_rows) as advance:
+            write(file, output, record.on(found.schema), in_groups(found), advance)
+    say(repr(restatement))
+    if json:
+        summary = {"policy": restatement.policy, "counts": restatement.counts, "totals": restatement.totals}
+        print(dumps(summary, indent=2))
+    run.report(sum(restatement.counts.values()))
+
+
+def compensate(
+    source: Source,
+    output: Target,
+    event: EventFile,
+    boards: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", callback=readable_or_none, help="The standing that counts, from `hensa rank`."),
+    ] = None,
+) -> None:
+    """Pay the compensation of an event to the entrants (the rows of IN): one row of OUT for everyone who is paid.
+
+    Those who entered in time are paid a flat sum, and those at the top of a board a sum for each such board, on top.
+    """
+    rules = Event.load(event)
+    if source == boards == "-":
+        raise typer.BadParameter("IN and --boards are both standard input; name a file for one")
+    keep_apart(output, source, event, boards)
+    run = Run()
+    with Fingerprints(source, boards) as prints, replacing(output) as file, run.progress:
+        with run.stage("read"):
+            rows = read(source, ())
+            standing = None if boards is None else read(boards, ["rank"])
+        with run.stage("compensate"), naming_each(rows=source, boards=boards):
+            paid = hensa.compensate(rows, rules, standing)
+        inputs = [(source, rows.num_rows), *([(boards, standing.num_rows)] if boards and standing is not None else [])]
+        record = prints.record(audit.Compensate(event=Rules.read(event)), *inputs)
+        with run.stage("write", total=paid.num_rows) as advance:
+            write(file, output, record.on(paid.schema), in_groups(paid), advance)
+    say(f"{rows.num_rows:,} rows, {paid.num_rows:,} ids are paid")
+    console.print(totals_table({name: total_of(paid[name]) for name in ("flat", "points")}), "")
+    run.report(rows.num_rows)

@@ -1,0 +1,110 @@
+"""`hensa explain` and `hensa next-step`."""
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import hensa
+from hensa import audit
+from hensa.audit import Fingerprints, RecordedPopulation, Rules, read_population
+from hensa.cli.options import AsJson, By, ProgramName, Source, Target, in_groups, keep_apart
+from hensa.errors import HensaError
+from hensa.files import naming, read, replacing, write
+from hensa.program import Program
+from hensa.terminal import Run, say, typer
+
+__all__ = ["explain", "next_step"]
+
+
+class Lang(StrEnum):
+    """The language of an explanation."""
+
+    en = "en"
+    ja = "ja"
+
+
+def explain(
+    source: Source,
+    id: Annotated[str, typer.Option("--id", metavar="ID", help="The row to explain.")],
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column that --id is in.")] = "referrer_id",
+    program: ProgramName = "hapitas-friend",
+    lang: Annotated[Lang, typer.Option(help="Language of the text.")] = Lang.en,
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Also what it takes to get this rate, such as 27.5 for 27.5%.")
+    ] = None,
+    by: By = None,
+    population: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Explain against this population instead of the rows' own.")
+    ] = None,
+    included: Annotated[
+        bool | None,
+        typer.Option(
+            "--included/--apart",
+            help="Whether the row is one of the population's.",
+            show_default="--apart with --population",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain one row of IN in plain sentences: its score, rate and points, and what the next step takes."""
+    rules = Program.load(program)
+    rows = read(source, rules.columns)
+    with naming(source):
+        index = row_of(rows, id_column, id)
+        row = {name: rows[name][index].as_py() for name in (*rules.columns, *(by or ())) if name in rows.column_names}
+        used = read_population(population) if population else hensa.population(rows, rules, by=by)
+        if by:
+            key = tuple(row.get(name) for name in by)
+            if key not in used.cohorts:
+                raise HensaError(f"the population has no cohort {', '.join(map(str, key))}")
+            used = used.cohorts[key]
+        found = hensa.explain(
+            row, rules, used, lang.value, rate=rate, included=population is None if included is None else included
+        )
+    print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if as_json else found)
+
+
+def next_step(
+    source: Source,
+    output: Target,
+    program: ProgramName = "hapitas-friend",
+    own_effect: Annotated[
+        bool, typer.Option("--own-effect", help="Let each row's own number move the mean and SD too.")
+    ] = False,
+    population: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
+    ] = None,
+) -> None:
+    """Write the rows of IN to OUT with how many more of each measure take them to their next step."""
+    rules = Program.load(program)
+    keep_apart(output, source, program, population)
+    run = Run()
+    with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
+        with run.stage("read"):
+            stored = read_population(population) if population else None
+            rows = read(source, rules.columns)
+        with run.stage("next step"), naming(source):
+            used = stored if stored is not None else hensa.population(rows, rules)
+            found = hensa.to_next_step(rows, rules, used, own_effect)
+        counted = RecordedPopulation.of(used, stored is not None)
+        made = audit.NextStep(program=Rules.of(rules), own_effect=own_effect, population=counted)
+        record = prints.record(made, (source, rows.num_rows), *counted.file(population))
+        with run.stage("write", total=found.num_rows) as advance:
+            write(file, output, record.on(found.schema), in_groups(found), advance)
+    say(f"{found.num_rows:,} rows")
+    run.report(found.num_rows)
+
+
+def row_of(rows: pa.Table, name: str, id: str) -> int:
+    """The one row with this id, as it would be written."""
+    if name not in rows.column_names:
+        raise HensaError(
+            f"there is no column {name!r} to find a row by; the columns are {', '.join(rows.column_names)}"
+        )
+    found = pc.indices_nonzero(pc.equal(rows[name].cast(pa.string()), id))
+    if len(found) != 1:
+        raise HensaError(f"found {len(found):,} rows whose {name} is {id}; exactly one is needed")
+    return int(found[0].as_py())

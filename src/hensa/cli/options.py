@@ -1,0 +1,125 @@
+"""What the commands have in common: their arguments and options, and the checks of these."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+
+from hensa.errors import DataError, HensaError
+from hensa.files import ROW_GROUP, format_of, naming, record_path
+from hensa.program import days_of
+from hensa.terminal import typer
+
+__all__ = [
+    "AnyMonth",
+    "AsJson",
+    "By",
+    "EventFile",
+    "Month",
+    "ProgramName",
+    "Source",
+    "Target",
+    "Threads",
+    "in_groups",
+    "keep_apart",
+    "monthly",
+    "naming_each",
+    "piped",
+    "piped_each",
+    "readable",
+    "readable_or_none",
+    "writable",
+    "writable_if_any",
+]
+
+
+def with_format(path: str) -> str:
+    try:
+        format_of(path)
+    except HensaError as error:
+        raise typer.BadParameter(str(error)) from None
+    return path
+
+
+def piped(path: str) -> str:
+    if path == "-" and sys.stdin.isatty():
+        raise typer.BadParameter("standard input is a terminal; name a file or pipe an Arrow stream in")
+    return path
+
+
+def piped_each(paths: list[str] | None) -> list[str] | None:
+    return None if paths is None else [piped(path) for path in paths]
+
+
+def readable(path: str) -> str:
+    return with_format(piped(path))
+
+
+def readable_or_none(path: str | None) -> str | None:
+    return None if path is None else readable(path)
+
+
+def writable(path: str) -> str:
+    if path == "-" and sys.stdout.isatty():
+        raise typer.BadParameter("standard output is a terminal; name a file or pipe the Arrow stream on")
+    return with_format(path)
+
+
+def writable_if_any(path: str | None) -> str | None:
+    return None if path is None else writable(path)
+
+
+def monthly(month: str | None) -> str | None:
+    try:
+        if month is not None:
+            days_of(month)
+    except HensaError as error:
+        raise typer.BadParameter(str(error)) from None
+    return month
+
+
+Source = Annotated[
+    str, typer.Argument(metavar="IN", callback=readable, help="FILE.csv[.gz], .parquet or .arrow; - is stdin.")
+]
+Target = Annotated[str, typer.Option("--output", "-o", metavar="OUT", callback=writable, help="Like IN; - is stdout.")]
+ProgramName = Annotated[
+    str, typer.Option("--program", "-p", metavar="NAME|FILE", help="A built-in program or a TOML file.")
+]
+By = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A cohort column; may be given several times.")]
+Month = Annotated[
+    str | None,
+    typer.Option(metavar="YYYY-MM", callback=monthly, help="The month that is paid; kept in OUT's metadata."),
+]
+AnyMonth = Annotated[bool, typer.Option("--any-month", help="Allow a month outside of the program's dates.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Default: the CPUs this process may use.")]
+EventFile = Annotated[str, typer.Option("--event", "-e", metavar="FILE", help="The rules of the event, in TOML.")]
+
+
+def keep_apart(output: str, *inputs: str | None) -> None:
+    for written in (output, str(record_path(Path(output).resolve()))):
+        for path in inputs:
+            if path and os.path.exists(path) and os.path.exists(written) and os.path.samefile(path, written):
+                raise typer.BadParameter(f"{written} is also an input; write to another file")
+
+
+@contextmanager
+def naming_each(**paths: str | None) -> Iterator[None]:
+    """Make errors that start with the name of an argument start with its file instead."""
+    try:
+        yield
+    except DataError as error:
+        argument, _, message = str(error).partition(": ")
+        path = paths.get(argument)
+        if path is None:
+            raise
+        with naming(path):
+            raise DataError(message) from error
+
+
+def in_groups(table: pa.Table) -> Iterator[pa.Table]:
+    return (table.slice(start, ROW_GROUP) for start in range(0, table.num_rows, ROW_GROUP))

@@ -1,0 +1,165 @@
+"""`hensa score` and `hensa population`."""
+
+from enum import StrEnum
+from functools import partial
+from time import perf_counter
+from typing import Annotated
+
+import pyarrow as pa
+
+import hensa
+from hensa import audit
+from hensa.audit import Fingerprints, RecordedPopulation, Rules, read_population
+from hensa.cli.options import AnyMonth, By, Month, ProgramName, Source, Target, Threads, in_groups, keep_apart
+from hensa.errors import HensaError
+from hensa.files import RowGroups, format_of, naming, read, replacing, write
+from hensa.program import Program, Stages
+from hensa.terminal import Run, Summary, bands_table, cohorts, console, moments_table, say, totals_table, typer
+from hensa.threads import cpus
+
+__all__ = ["population", "score"]
+
+
+class Method(StrEnum):
+    """How the moments are computed."""
+
+    auto = "auto"
+    exact = "exact"
+    welford = "welford"
+
+
+def score(
+    source: Source,
+    output: Target,
+    program: ProgramName = "hapitas-friend",
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Of score, step, rate, reward, MEASURE_score or stage."),
+    ] = None,
+    by: By = None,
+    threads: Threads = None,
+    population: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
+    ] = None,
+    month: Month = None,
+    any_month: AnyMonth = False,
+) -> None:
+    """Score the rows of IN and write them to OUT with the new columns added.
+
+    From CSV, columns that the program does not read pass through unchanged, as text unless they are plain integers.
+    With --by, each row is scored against the rows of its own cohort.
+    """
+    rules = Program.load(program)
+    if month is not None:
+        rules.check_month(month, any_month)
+    wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
+    keep_apart(output, source, program, population)
+    run, stored = Run(), read_population(population) if population else None
+    pay = partial(hensa.score, program=rules, by=by, columns=wanted, month=month, any_month=any_month)
+
+    def recorded(used: hensa.Population, schema: pa.Schema, n_rows: int) -> pa.Schema:
+        counted = RecordedPopulation.of(used, stored is not None)
+        made = audit.Score(
+            program=Rules.of(rules),
+            columns=tuple(wanted),
+            by=tuple(by or ()),
+            month=month,
+            any_month=any_month,
+            population=counted,
+        )
+        return prints.record(made, (source, n_rows), *counted.file(population)).on(schema)
+
+    def pay_whole() -> tuple[hensa.Population, Summary]:
+        with run.stage("read"):
+            rows = read(source, rules.columns)
+        with run.stage("score"), naming(source):
+            used = stored if stored is not None else hensa.population(rows, rules, by=by, threads=threads)
+            # Cohorts of the rows themselves are scored faster when score() takes them itself.
+            paid = pay(rows, population=None if by and stored is None else used, threads=threads)
+        with run.stage("write", total=paid.num_rows) as advance:
+            write(file, output, recorded(used, paid.schema, paid.num_rows), in_groups(paid), advance, threads)
+        summary = Summary(rules, wanted)
+        summary.add(paid)
+        return used, summary
+
+    def pay_parts(groups: RowGroups) -> tuple[hensa.Population, Summary]:
+        """In bounded memory, but for the columns that the program reads while the population is taken.
+
+        Every thread reads, scores and encodes parts of its own.
+        """
+        with run.stage("read"):
+            rows = groups.columns(rules.columns) if stored is None else None
+        with run.stage("score"):
+            used = stored if stored is not None else hensa.population(rows, rules, threads=threads)
+            del rows
+            schema = recorded(
+                used, pay(pa.Table.from_batches([], groups.schema), population=used).schema, groups.num_rows
+            )
+        summary, seconds = Summary(rules, wanted), []
+
+        def part(span: list[int]) -> pa.Table:
+            started = perf_counter()
+            own = groups.part(span)
+            scoring = perf_counter()
+            paid = pay(own, population=used, threads=1)
+            seconds.append((scoring - started, perf_counter() - scoring))
+            summary.add(paid)
+            return paid
+
+        with run.stage("write", total=groups.num_rows) as advance:
+            write(file, output, schema, (partial(part, span) for span in groups.spans), advance, threads)
+        # The threads did all three side by side: of each, its share of the time that passed.
+        for name, spent in zip(("read", "score"), zip(*seconds, strict=True), strict=True):
+            run.share(name, sum(spent) / (threads or cpus()), of="write")
+        return used, summary
+
+    with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
+        done = None
+        if rules.measures and not by and format_of(source) == format_of(output) == "parquet":
+            groups = RowGroups(source)
+            # Fewer parts keep the threads busy less evenly than single columns do.
+            if len(groups.spans) >= 4 * (threads or cpus()):
+                try:
+                    done = pay_parts(groups)
+                except HensaError:  # names a row by its place in a part; what all rows raise names it in the file
+                    file.seek(0)
+                    file.truncate()
+        used, summary = done or pay_whole()
+    say(f"{summary.n_rows:,} rows, {summary.nulls:,} of them null{cohorts(used)}")
+    if isinstance(rules.rule, Stages) and rules.rule.bonuses and rules.rule.previous not in summary.columns:
+        say(f"No bonuses: there is no column {rules.rule.previous}, which tells the stage before.")
+    tables = [moments_table(used)] if rules.measures else []
+    if "rate" in wanted:
+        tables.append(bands_table(rules.rate_table, summary.rates))
+    if summary.totals:
+        tables.append(totals_table(summary.totals))
+    for table in tables:
+        console.print(table, "")
+    run.report(summary.n_rows)
+
+
+def population(
+    source: Source,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.json", help="Default: stdout.")] = "-",
+    program: ProgramName = "hapitas-friend",
+    by: By = None,
+    method: Annotated[Method, typer.Option(help="How the moments are computed.")] = Method.auto,
+    threads: Threads = None,
+) -> None:
+    """Take the count, mean and SD of each measure over the rows of IN, as JSON that `score --population` reads."""
+    rules = Program.load(program)
+    keep_apart(output, source, program)
+    run = Run()
+    with Fingerprints(source) as prints, replacing(output) as file:
+        with run.progress:
+            with run.stage("read"):
+                rows = read(source, rules.columns)
+            with run.stage("population"), naming(source):
+                taken = hensa.population(rows, rules, by=by, method=method.value, threads=threads)
+        file.write(f"{taken.to_json()}\n".encode())
+        made = audit.TakePopulation(program=Rules.of(rules), by=tuple(by or ()), method=method.value)
+        prints.record(made, (source, rows.num_rows)).beside(file, output)
+    say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
+    if rules.measures:
+        console.print(moments_table(taken), "")
+    run.report(rows.num_rows)

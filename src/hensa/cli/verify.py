@@ -1,0 +1,38 @@
+"""`hensa verify`."""
+
+from typing import Annotated
+
+from hensa import audit
+from hensa.cli.options import piped, piped_each
+from hensa.terminal import typer
+
+__all__ = ["verify"]
+
+
+def verify(
+    output: Annotated[
+        str, typer.Argument(metavar="OUT", callback=piped, help="A file that hensa wrote; - is an Arrow stream.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="IN",
+            callback=piped_each,
+            help="Where an input is now; give all that the record names, in its order.",
+        ),
+    ] = None,
+) -> None:
+    """Make OUT again as its record says, from the same inputs, and say whether it is the same: exit code 0, or 1.
+
+    The record is in the metadata of Parquet and Arrow files, and in OUT.hensa.json beside others. Inputs are found by
+    the names of the record, from here or from where OUT is.
+    """
+    given = inputs or []
+    if [output, *given].count("-") > 1:
+        raise typer.BadParameter("standard input can be one file only; name the others")
+    kept = audit.Kept.open(output)
+    if given and len(given) != len(kept.record.inputs):
+        raise typer.BadParameter(f"--input is given {len(given)} times; {output} has {len(kept.record.inputs)} inputs")
+    for line in kept.verify(given):
+        print(line)

@@ -14,10 +14,10 @@ import pytest
 import hensa
 
 MODULES = ["hensa", *(module.name for module in pkgutil.walk_packages(hensa.__path__, "hensa."))]
-CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+ROOT = Path(__file__).parents[1]
 ROOMS = [
     room
-    for row in re.findall(r"^\| (`.*?) \|", CONTRIBUTING.read_text(encoding="utf-8"), re.MULTILINE)
+    for row in re.findall(r"^\| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
     for room in re.findall(r"`(\w+)`", row)
 ]
 EXTRAS = {"hensa.ledger": "duckdb", "hensa.page": "jinja2"}
@@ -43,6 +43,12 @@ def test_examples_in_docstrings_give_what_they_say(name):
 @pytest.mark.parametrize("name", [name for name in hensa.__all__ if inspect.isfunction(getattr(hensa, name))])
 def test_a_public_function_has_an_example(name):
     assert ">>>" in inspect.getdoc(getattr(hensa, name))
+
+
+def test_the_page_of_the_api_has_every_public_name():
+    page = (ROOT / "docs" / "reference" / "api.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. auto(?:function|class):: (\w+)$|^\.\. automodule:: hensa\.(\w+)$", page, re.MULTILINE)
+    assert sorted(map("".join, listed)) == sorted(hensa.__all__)
 
 
 def test_contributing_lists_every_room():

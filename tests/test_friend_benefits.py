@@ -18,14 +18,16 @@ import hensa
 from hensa import Program, reference
 from hensa.errors import DataError, HensaError, ProgramError
 from hensa.ledger import FINDINGS, KEY
+from hensa.program import days_of
 from hensa.sample import sample_ledger
 
 pytest.importorskip("duckdb")
 
 MEMBERS = ("member_id", "referrer_id", "registered_at", "channel")
-PASSBOOK = ("member_id", "kind", "status", "used_at", "entered_at")
-COLUMNS = ["friend_id", "referrer_id", "registrations", "early_first_ads", "first_exchanges"]
+PASSBOOK = ("member_id", "kind", "status", "used_at", "entered_at", "judged_at")
+COLUMNS = ["friend_id", "referrer_id", "registrations", "early_first_ads", "first_exchanges", "first_valid_ads"]
 BENEFIT = Program.load("friend-benefit")
+SHARE_HAPI = Program.load("share-hapi")
 
 
 def members_of(*rows):
@@ -33,13 +35,14 @@ def members_of(*rows):
 
 
 def passbook_of(*rows):
-    return {name: [row[i] for row in rows] for i, name in enumerate(PASSBOOK)}
+    """A passbook of rows that may end before judged_at, which is then long after."""
+    return {name: [(*row, "2020-06-30")[i] for row in rows] for i, name in enumerate(PASSBOOK)}
 
 
 def counted(members, passbook, month="2019-10", **options):
     """Registrations, early first ads and first exchanges by friend."""
     table = hensa.friend_rows(members, passbook, month, **options)
-    return {row["friend_id"]: tuple(row[name] for name in COLUMNS[2:]) for row in table.to_pylist()}
+    return {row["friend_id"]: tuple(row[name] for name in COLUMNS[2:5]) for row in table.to_pylist()}
 
 
 def pair(registered="2019-10-01", channel="banner", referrer=1):
@@ -60,6 +63,12 @@ def exchanged(*days, month="2019-10", status="valid"):
     return counted(pair(BEFORE), passbook_of(*entries), month).get(2, (0, 0, 0))[2]
 
 
+def valid_ads(*entries, month, **options):
+    """First valid ads of the friend in a month."""
+    table = hensa.friend_rows(pair(BEFORE), passbook_of(*entries), month, **options)
+    return sum(table["first_valid_ads"].to_pylist())
+
+
 def findings(table):
     return {name: found["count"] for name, found in json.loads(table.schema.metadata[KEY])["findings"].items()}
 
@@ -78,10 +87,10 @@ def test_a_month_worked_by_hand():
         (7, None, "2019-10-01", "banner"),  # brought by nobody
     )
     passbook = passbook_of(
-        (2, "ad", "pending", "2019-10-08", "2019-10-12"),
-        (3, "ad", "valid", "2019-10-21", "2019-10-22"),
-        (4, "ad", "valid", "2019-09-30", "2019-10-02"),
-        (5, "ad", "valid", "2019-10-02", "2019-10-04"),
+        (2, "ad", "pending", "2019-10-08", "2019-10-12", None),
+        (3, "ad", "valid", "2019-10-21", "2019-10-22", "2019-11-01"),
+        (4, "ad", "valid", "2019-09-30", "2019-10-02", "2019-10-31"),
+        (5, "ad", "valid", "2019-10-02", "2019-10-04", "2019-10-05"),
         (5, "exchange", "valid", "2019-10-10", "2019-10-10"),
         (6, "exchange", "valid", "2019-10-25", "2019-10-25"),  # due on 1 November
         (7, "ad", "valid", "2019-10-02", "2019-10-04"),
@@ -89,10 +98,10 @@ def test_a_month_worked_by_hand():
     table = hensa.friend_rows(members, passbook, "2019-10")
     assert table.to_pylist() == [
         dict(zip(COLUMNS, row, strict=True))
-        for row in ((2, 1, 1, 1, 0), (3, 1, 1, 0, 0), (4, 1, 0, 1, 0), (5, 2, 0, 0, 1))
+        for row in ((2, 1, 1, 1, 0, 0), (3, 1, 1, 0, 0, 0), (4, 1, 0, 1, 0, 1), (5, 2, 0, 0, 1, 1))
     ]
     assert table.schema.names == COLUMNS
-    assert table.schema.types == [pa.int64(), pa.int64(), pa.int32(), pa.int32(), pa.int32()]
+    assert table.schema.types == [pa.int64(), pa.int64(), *[pa.int32()] * 4]
     report = json.loads(table.schema.metadata[KEY])
     assert report == {
         "month": "2019-10",
@@ -110,6 +119,9 @@ def test_a_month_worked_by_hand():
     scored = hensa.score(table, BENEFIT, month="2019-09", any_month=True)  # had the rules of September held
     assert scored["friend_reward"].to_pylist() == [30, 30, 0, 0]
     assert scored["reward"].to_pylist() == [0, 0, 0, 100]
+    # 100 points to each side for a registration, and 100 for a first valid ad
+    scored = hensa.score(table, SHARE_HAPI, month="2019-09", any_month=True)
+    assert scored["reward"].to_pylist() == scored["friend_reward"].to_pylist() == [100, 100, 100, 100]
 
 
 # --- the seven days ---------------------------------------------------------------------------------------------------
@@ -213,6 +225,22 @@ def test_a_first_exchange_counts_in_the_month_of_the_day_7_days_later(day, month
         assert exchanged(day, month=asked) == (asked == month)
 
 
+@pytest.mark.parametrize(
+    ("judged", "month"),
+    [
+        ("2019-09-30", "2019-09"),
+        ("2019-09-30 23:59:59.999999", "2019-09"),
+        ("2019-10-01", "2019-10"),
+        ("2019-09-30T15:00:00Z", "2019-10"),
+        ("2019-10-31T14:59:59Z", "2019-10"),
+        ("2019-10-31T15:00:00Z", "2019-11"),
+    ],
+)
+def test_a_first_valid_ad_counts_in_the_month_in_which_it_was_judged(judged, month):
+    for asked in ("2019-08", "2019-09", "2019-10", "2019-11"):
+        assert valid_ads((*ad("2019-08-01", "2019-08-02"), judged), month=asked) == (asked == month)
+
+
 # --- which entries ----------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +277,28 @@ def test_of_several_early_ads_the_one_entered_first_says_the_month():
 def test_only_the_first_exchange_counts():
     assert [exchanged("2019-10-10", "2019-09-10", month=month) for month in ("2019-09", "2019-10")] == [1, 0]
     assert exchanged("2019-10-10", "2019-10-11") == 1
+
+
+@pytest.mark.parametrize("status", ["pending", "rejected"])
+def test_an_ad_that_is_not_valid_is_no_first_valid_ad(status):
+    entries = (*ad(status=status), "2019-09-15"), (*ad(), "2019-10-15")
+    assert [valid_ads(*entries, month=month) for month in ("2019-09", "2019-10")] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["content", "bonus", "exchange"])
+def test_only_an_ad_is_a_first_valid_ad(kind):
+    assert valid_ads((*ad(kind=kind), "2019-10-15"), month="2019-10") == 0
+
+
+def test_of_several_valid_ads_the_one_judged_first_counts_whichever_was_used_first():
+    entries = (*ad("2019-08-01", "2019-08-02"), "2019-11-02"), (*ad("2019-09-20", "2019-09-21"), "2019-10-31")
+    assert [valid_ads(*entries, month=month) for month in ("2019-10", "2019-11")] == [1, 0]
+
+
+def test_a_valid_ad_that_was_not_judged_is_found_and_no_first_valid_ad():
+    table = hensa.friend_rows(pair(), passbook_of((*ad(), None), (*ad(), None)), "2019-10")
+    assert table.select(COLUMNS[2:]).to_pylist() == [dict(zip(COLUMNS[2:], (1, 1, 0, 0), strict=True))]
+    assert findings(table) == {"unjudged_entries": 2}
 
 
 @pytest.mark.parametrize("referrer", [None, 2])
@@ -336,6 +386,7 @@ def test_a_mapping_renames_channels_and_kinds(tmp_path):
         "kind": ["広告", "ad", "広告", "広告", "交換"],
         "status": ["valid"] * 5,
         "used_at": ["2019-10-02"] * 5,
+        "judged_at": ["2019-10-03"] * 5,
     }
     expected = {1: (1, 1, 1), 2: (1, 1, 0), 3: (1, 0, 0), 4: (1, 0, 0)}
     assert counted(members, passbook, mapping=path) == expected
@@ -394,10 +445,11 @@ def test_a_member_without_a_date_has_no_early_ad_but_a_first_exchange():
 
 def test_an_exchange_needs_no_entered_at_but_the_passbook_has_the_column():
     assert exchanged("2019-10-01") == 1
-    passbook = passbook_of(ad())
-    del passbook["entered_at"]
-    with pytest.raises(DataError, match="passbook: found 0 columns named 'entered_at'"):
-        counted(pair(), passbook)
+    for name in ("entered_at", "judged_at"):
+        passbook = passbook_of(ad())
+        del passbook[name]
+        with pytest.raises(DataError, match=f"passbook: found 0 columns named '{name}'"):
+            counted(pair(), passbook)
 
 
 @pytest.mark.parametrize("name", ["used_at", "entered_at"])
@@ -445,8 +497,8 @@ def oracle(members, entries, month, by):
     for friend in circular:
         del friends[friend]
     found["unknown_referrers"] = len({referrer for referrer, *_ in friends.values()} - versions.keys())
-    ads, exchanges = defaultdict(list), defaultdict(list)
-    for member, kind, status, used, entered in (map(clean, row) for row in entries):
+    ads, exchanges, valid = defaultdict(list), defaultdict(list), defaultdict(list)
+    for member, kind, status, used, entered, judged in (map(clean, row) for row in entries):
         if member is None or kind is None or (kind in ("ad", "exchange") and status is None):
             found["incomplete_entries"] += 1
         elif kind in ("ad", "exchange") and status != "rejected" and member in friends:
@@ -454,6 +506,10 @@ def oracle(members, entries, month, by):
                 found["undated_entries"] += 1
             elif kind == "ad":
                 ads[member].append((wall(used).date(), wall(entered)))
+                if status == "valid" and judged is None:
+                    found["unjudged_entries"] += 1
+                elif status == "valid":
+                    valid[member].append(wall(judged))
             else:
                 exchanges[member].append(wall(used))
     rows = {}
@@ -464,6 +520,7 @@ def oracle(members, entries, month, by):
             registered if registered != datetime.max else None,
             min(early_ads, default=None),
             min(exchanges[friend]) + timedelta(7) if exchanges[friend] else None,
+            min(valid[friend], default=None),
         )
         row = tuple(int(event is not None and f"{event:%Y-%m}" == month) for event in events)
         if any(row):
@@ -498,6 +555,7 @@ def messy_ledger(seed):
             some(["ad", "ad", "ad", "exchange", "bonus"]),
             some(["valid", "pending", "rejected"]),
             day(),
+            day(48),
             day(48),
         )
         for _ in range(draw.choice([0, 3 * people, 8 * people]))
@@ -559,12 +617,12 @@ def test_month_after_month_no_event_is_paid_twice(seed):
     for _ in range(400):
         used = draw.randrange(120)
         kind = draw.choice(["ad", "ad", "exchange"])
-        entries.append((draw.randrange(2, 40), kind, "valid", day(used, 1), day(used, 20)))
+        entries.append((draw.randrange(2, 40), kind, "valid", day(used, 1), day(used, 20), day(used + 20, 40)))
     totals = Counter()
     for month, end in (("2019-08", "2019-09"), ("2019-09", "2019-10"), ("2019-10", "2019-11"), ("2019-11", "2019-12")):
         known = passbook_of(*(entry for entry in entries if entry[4] < end))  # at the end of the month
-        for friend, row in counted(members, known, month).items():
-            totals.update({(friend, name): n for name, n in zip(COLUMNS[2:], row, strict=True)})
+        for row in hensa.friend_rows(members, known, month).to_pylist():
+            totals.update({(row["friend_id"], name): row[name] for name in COLUMNS[2:]})
     assert set(totals.values()) == {0, 1}
 
 
@@ -633,6 +691,16 @@ def test_the_command_writes_what_the_call_gives_and_score_pays_it(made, tmp_path
     assert pq.read_table(paid)["friend_reward"].to_pylist() == points
 
 
+@pytest.mark.parametrize("name", Program.names())
+def test_every_built_in_program_pays_rows_of_a_ledger(made, name):
+    rules = Program.load(name)
+    rows = hensa.friend_rows if rules.rates is None else hensa.referrer_rows
+    month = "2019-09" if rules.holds(*days_of("2019-09")) else "2019-10"
+    table = rows(made / "members.parquet", made / "passbook.parquet", month)
+    paid = hensa.score(table, rules, month=month)
+    assert sum(sum(paid[column].to_pylist()) for column in rules.results if column.endswith("reward")) > 0
+
+
 def test_show_marks_the_standing_of_each_amount():
     shown = hensa_command("programs", "show", "friend-benefit").stdout.splitlines()
     assert "effective_until  2020-12-31 [stated]" in shown
@@ -681,12 +749,15 @@ def test_a_million_members_give_what_numpy_gives_in_bounded_memory(tmp_path):
     registered = np.concatenate([[0], members["registered_at"].cast(pa.int64()).to_numpy()])
     ids = passbook["member_id"].to_numpy()
     kind, status = (np.array(passbook[name].to_pylist()) for name in ("kind", "status"))
-    used, entered = (passbook[name].cast(pa.int64()).to_numpy() for name in ("used_at", "entered_at"))
+    used, entered, judged = (
+        passbook[name].cast(pa.int64()).fill_null(2**62).to_numpy() for name in ("used_at", "entered_at", "judged_at")
+    )
     days = (used + late) // day - (registered[ids] + late) // day
     first = {}
     for name, of, times in (
         ("early_first_ads", (kind == "ad") & (days >= 0) & (days <= 7), entered),
         ("first_exchanges", kind == "exchange", used + 7 * day),
+        ("first_valid_ads", (kind == "ad") & (status == "valid"), judged),
     ):
         of &= status != "rejected"
         first[name] = np.full(n + 1, 2**62)

@@ -54,7 +54,7 @@ FINDINGS = {
     "unknown_referrers": "referrers who are no members: kept",
     "incomplete_entries": "entries without member_id, kind or, of an ad, status: dropped",
     "undated_entries": "ads of friends without used_at or entered_at, and exchanges without used_at: dropped",
-    "unjudged_entries": "valid ad entries without judged_at or points: kept for ad_users, but no points",
+    "unjudged_entries": "valid ad entries without judged_at or points: kept as uses of an ad, but paid for in no month",
     "duplicate_entries": "counted entries equal to another: dropped",
     "unknown_entries": "counted entries of neither a member nor a referrer: dropped",
 }
@@ -77,6 +77,7 @@ _FRIEND_ROWS = pa.schema(
         ("registrations", pa.int32()),
         ("early_first_ads", pa.int32()),
         ("first_exchanges", pa.int32()),
+        ("first_valid_ads", pa.int32()),
     ]
 )
 _DAYS = 7  # from a registration to the last early ad, and from a first exchange to the day on which it is due
@@ -269,7 +270,7 @@ def friend_rows(
         first ads.
     passbook : object
         See `referrer_rows`. Columns ``member_id``, ``kind`` (of which ``ad`` and ``exchange`` count), ``status`` (which
-        must not be rejected), ``used_at`` and ``entered_at``.
+        must not be rejected), ``used_at``, ``entered_at`` and ``judged_at``.
     month : str
         The month that is paid, such as "2019-10", and the one of the events.
     zone, mapping, strict, threads
@@ -284,7 +285,8 @@ def friend_rows(
         - ``registrations`` (int32): 1 if the friend registered in `month`;
         - ``early_first_ads`` (int32): 1 if the friend used a first ad on the day of registering or one of the 7
           calendar days after it, and it was entered in `month`: of several ads used by then, the one entered first;
-        - ``first_exchanges`` (int32): 1 if the day 7 days after the friend's first exchange is in `month`.
+        - ``first_exchanges`` (int32): 1 if the day 7 days after the friend's first exchange is in `month`;
+        - ``first_valid_ads`` (int32): 1 if the first of the friend's ads that was judged valid was so in `month`.
 
         ``schema.metadata[hensa.ledger.KEY]`` is a report as JSON: what was counted and what was found.
 
@@ -303,7 +305,7 @@ def friend_rows(
 
     Examples
     --------
-    Ben used an ad on the seventh day, Cho on the eighth.
+    Ben used an ad on the seventh day, Cho on the eighth. Ben's was judged valid in the same month.
 
     >>> import hensa
     >>> members = {
@@ -314,15 +316,16 @@ def friend_rows(
     >>> passbook = {
     ...     "member_id": ["Ben", "Cho"],
     ...     "kind": ["ad", "ad"],
-    ...     "status": ["pending", "pending"],
+    ...     "status": ["valid", "pending"],
     ...     "used_at": ["2019-10-08 23:59", "2019-10-09 00:00"],
     ...     "entered_at": ["2019-10-11", "2019-10-11"],
+    ...     "judged_at": ["2019-10-31", None],
     ... }
     >>> rows = hensa.friend_rows(members, passbook, "2019-10")
-    >>> for row in rows.to_pylist():
+    >>> for row in rows.drop_columns("referrer_id").to_pylist():
     ...     print(row)
-    {'friend_id': 'Ben', 'referrer_id': 'Ann', 'registrations': 1, 'early_first_ads': 1, 'first_exchanges': 0}
-    {'friend_id': 'Cho', 'referrer_id': 'Ann', 'registrations': 1, 'early_first_ads': 0, 'first_exchanges': 0}
+    {'friend_id': 'Ben', 'registrations': 1, 'early_first_ads': 1, 'first_exchanges': 0, 'first_valid_ads': 1}
+    {'friend_id': 'Cho', 'registrations': 1, 'early_first_ads': 0, 'first_exchanges': 0, 'first_valid_ads': 0}
     >>> hensa.score(rows, hensa.Program.load("friend-benefit"), month="2019-10")["friend_reward"].to_pylist()
     [400, 0]
     """
@@ -828,7 +831,7 @@ class FriendLedger(Ledger):
     counted = "friends, counted"
     _schema = _FRIEND_ROWS
     _members = ("channel",)
-    _passbook = ("member_id", "kind", "status", "used_at", "entered_at"), ()
+    _passbook = ("member_id", "kind", "status", "used_at", "entered_at", "judged_at"), ()
 
     def _settle_members(self) -> None:
         super()._settle_members()
@@ -842,7 +845,7 @@ class FriendLedger(Ledger):
             f"""
             CREATE TABLE entries AS
             WITH {self._told(source, ["ad", "exchange"], {})}
-            SELECT state, ours = 'ad' AS is_ad, member_id, used_at, entered_at FROM told
+            SELECT state, ours = 'ad' AS is_ad, member_id, used_at, entered_at, judged_at FROM told
             """,
         )
 
@@ -866,6 +869,8 @@ class FriendLedger(Ledger):
                     is_ad AND by_banner AND used_at::DATE - registered_at::DATE BETWEEN 0 AND {_DAYS}
                 ) AS early_ad,
                 min(used_at) FILTER (NOT is_ad) AS exchange,
+                min(judged_at) FILTER (is_ad AND state = 'valid') AS valid_ad,
+                count(*) FILTER (is_ad AND state = 'valid' AND judged_at IS NULL) AS unjudged,
                 count(*) AS entries
             FROM joined
             GROUP BY fate, friend_id
@@ -879,6 +884,10 @@ class FriendLedger(Ledger):
             "undated_entries",
             *self._one("SELECT sum(entries), min(friend_id) FROM activity WHERE fate = 'undated'"),
         )
+        self._find(
+            "unjudged_entries",
+            *self._one("SELECT sum(unjudged), min(friend_id) FROM activity WHERE fate = 'counted' AND unjudged > 0"),
+        )
 
     def _rows_in_sql(self) -> str:
         _, start, end = self._starts
@@ -891,9 +900,10 @@ class FriendLedger(Ledger):
             SELECT friends.friend_id, referrer_id,
                 {counts("registered_at")} AS registrations,
                 {counts("early_ad")} AS early_first_ads,
-                {counts("exchange", _DAYS)} AS first_exchanges
+                {counts("exchange", _DAYS)} AS first_exchanges,
+                {counts("valid_ad")} AS first_valid_ads
             FROM friends LEFT JOIN activity ON friends.friend_id = activity.friend_id AND fate = 'counted'
-            WHERE registrations + early_first_ads + first_exchanges > 0
+            WHERE registrations + early_first_ads + first_exchanges + first_valid_ads > 0
         """
 
 

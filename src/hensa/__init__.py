@@ -28,9 +28,11 @@ from hensa.scoring import score
 if TYPE_CHECKING:
     from hensa import reference
     from hensa.comparison import Comparison, Solution, Tally, compare, solve
+    from hensa.dataset import score_dataset
     from hensa.events import Board, Compensation, Event, Prize, compensate, rank
     from hensa.explanation import Explanation, explain
     from hensa.ledger import friend_rows, referrer_rows
+    from hensa.manifest import Manifest
     from hensa.next_step import to_next_step
     from hensa.restatement import Restatement, restate
 
@@ -47,6 +49,7 @@ __all__ = [
     "Event",
     "Explanation",
     "HensaError",
+    "Manifest",
     "Measure",
     "Minimum",
     "Moments",
@@ -77,6 +80,7 @@ __all__ = [
     "sample",
     "sample_ledger",
     "score",
+    "score_dataset",
     "solve",
     "to_next_step",
 ]
@@ -84,9 +88,11 @@ __all__ = [
 
 _WHEN_ASKED_FOR = {
     "comparison": ("Comparison", "Solution", "Tally", "compare", "solve"),
+    "dataset": ("score_dataset",),
     "events": ("Board", "Compensation", "Event", "Prize", "compensate", "rank"),
     "explanation": ("Explanation", "explain"),
     "ledger": ("friend_rows", "referrer_rows"),
+    "manifest": ("Manifest",),
     "next_step": ("to_next_step",),
     "restatement": ("Restatement", "restate"),
 }

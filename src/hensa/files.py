@@ -7,9 +7,10 @@ import re
 import secrets
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
@@ -30,14 +31,20 @@ __all__ = [
     "ROW_GROUP",
     "RowGroups",
     "batches",
+    "csv_fault",
+    "csv_options",
     "format_of",
     "header_of",
+    "is_doubtful",
     "keep_beside",
     "naming",
+    "open_text",
     "read",
+    "reading",
     "record_path",
     "replacing",
     "sentence",
+    "suffix_of",
     "text_of",
     "write",
 ]
@@ -57,11 +64,20 @@ def format_of(path: str) -> str:
     HensaError
         The suffix is none of `FORMATS`.
     """
-    if path == "-":
-        return "stream"
-    for suffix, name in FORMATS.items():
+    return "stream" if path == "-" else FORMATS[suffix_of(path)]
+
+
+def suffix_of(path: str) -> str:
+    """The one of `FORMATS` that a path ends in.
+
+    Raises
+    ------
+    HensaError
+        It ends in none.
+    """
+    for suffix in FORMATS:
         if path.lower().endswith(suffix):
-            return name
+            return suffix
     raise HensaError(f"{path} ends in none of {', '.join(FORMATS)}")
 
 
@@ -154,9 +170,9 @@ def read(path: str, numbers: Collection[str]) -> pa.Table:
         if format == "csv":
             return _read_csv(path, numbers)
         if format == "parquet":
-            with _reading("Parquet"):
+            with reading("Parquet"):
                 return pq.ParquetFile(path, page_checksum_verification=True).read()
-        with _reading("an Arrow file" if format == "arrow" else "an Arrow stream"):
+        with reading("an Arrow file" if format == "arrow" else "an Arrow stream"):
             stream = pa.ipc.open_stream(sys.stdin.buffer) if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
             rows = stream.read_all()
             rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
@@ -164,7 +180,8 @@ def read(path: str, numbers: Collection[str]) -> pa.Table:
 
 
 @contextmanager
-def _reading(kind: str) -> Iterator[None]:
+def reading(kind: str) -> Iterator[None]:
+    """Make errors say that the file is not of this kind."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -191,7 +208,7 @@ class RowGroups:
         self._path = path
         with naming(path):
             Path(path).open("rb").close()  # as in read()
-            with _reading("Parquet"):
+            with reading("Parquet"):
                 self._source = pa.OSFile(path)
                 file = self._open(None)
                 self._metadata, self.schema = file.metadata, file.schema_arrow
@@ -201,12 +218,12 @@ class RowGroups:
 
     def columns(self, names: Collection[str]) -> pa.Table:
         """All rows of some columns; names that are not there are left out."""
-        with naming(self._path), _reading("Parquet"):
+        with naming(self._path), reading("Parquet"):
             return self._open(self._metadata).read(list(names))
 
     def part(self, span: list[int]) -> pa.Table:
         """The rows of some row groups, on this thread alone."""
-        with naming(self._path), _reading("Parquet"):
+        with naming(self._path), reading("Parquet"):
             return self._open(self._metadata).read_row_groups(span, use_threads=False)
 
     def _open(self, metadata: pq.FileMetaData | None) -> pq.ParquetFile:
@@ -235,14 +252,7 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
     if format == "csv":
         names = pick(header_of(path))
         types = {name: pa.string() for name in names}
-        options = arrow_csv.ConvertOptions(
-            column_types=types,
-            include_columns=names,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        )
-        return arrow_csv.open_csv(path, convert_options=options), None
+        return arrow_csv.open_csv(path, convert_options=csv_options(types, names)), None
     if format == "parquet":
         # A pre-buffer would keep all that was read until the file is closed.
         opened = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
@@ -270,21 +280,16 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
 def _read_csv(path: str, numbers: Collection[str]) -> pa.Table:
     """Read the named columns as the numbers they are, and the rest as text that stays as it is."""
     try:
-        options = arrow_csv.ConvertOptions(
-            column_types={name: pa.string() for name in header_of(path) if name not in numbers},
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        )
+        options = csv_options({name: pa.string() for name in header_of(path) if name not in numbers})
         table = arrow_csv.read_csv(path, convert_options=options)
     except (pa.ArrowInvalid, UnicodeError) as error:
-        raise HensaError(_csv_fault(path, numbers) or sentence(error)) from error
+        raise HensaError(csv_fault(open_text(path), numbers) or sentence(error)) from error
     for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if name not in numbers:
             table = table.set_column(index, name, _as_integers(column))
         elif column.type == pa.null():  # no rows, or all of them empty
             table = table.set_column(index, name, column.cast(pa.int64()))
-        elif _is_doubtful(column) and (fault := _csv_fault(path, numbers)):
+        elif is_doubtful(column) and (fault := csv_fault(open_text(path), numbers)):
             raise HensaError(fault)
     return table
 
@@ -294,18 +299,24 @@ def text_of(source: str | BinaryIO, names: Collection[str]) -> pa.Table:
     return arrow_csv.read_csv(
         source,
         parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
+        convert_options=csv_options(dict.fromkeys(names, pa.string())),
+    )
+
+
+def csv_options(types: Mapping[str, pa.DataType], names: Collection[str] = ()) -> arrow_csv.ConvertOptions:
+    """Cells as these types, of these columns or of all; an empty cell is a null, and "" is text."""
+    return arrow_csv.ConvertOptions(
+        column_types=types,
+        include_columns=list(names),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
     )
 
 
 def header_of(path: str) -> list[str]:
     """The names of the columns of a CSV file."""
-    with _open_text(path) as file:
+    with open_text(path) as file:
         return next(csv.reader(file), [])
 
 
@@ -318,16 +329,17 @@ def _as_integers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _is_doubtful(column: pa.ChunkedArray) -> bool:
+def is_doubtful(column: pa.Array | pa.ChunkedArray) -> bool:
     """Whether a column of a CSV file may hold what is not a number, or an integer that was rounded."""
     if column.type == pa.float64():
         return not pc.all(pc.less(pc.abs(column), 2.0**63)).as_py()  # nor is nan less
     return column.type not in (pa.int64(), pa.bool_())
 
 
-def _csv_fault(path: str, numbers: Collection[str]) -> str | None:
-    """The first line of a CSV file that is ragged, not UTF-8 or no number where one must be."""
-    with _open_text(path) as file:
+def csv_fault(text: TextIO, numbers: Collection[str]) -> str | None:
+    """The first line of a CSV file, opened as `open_text` does, that is ragged, not UTF-8 or no number where one must
+    be."""
+    with text as file:
         lines = csv.reader(file)
         header = next(lines, [])
         for cells in chain([header], filter(None, lines)):
@@ -348,9 +360,13 @@ def _csv_fault(path: str, numbers: Collection[str]) -> str | None:
     return None
 
 
-def _open_text(path: str) -> TextIO:
-    opener: Any = gzip.open if path.lower().endswith(".gz") else open
-    return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=""))
+def open_text(file: str | BinaryIO) -> TextIO:
+    """A CSV file as text, by its path or as an opened stream; a byte that is not UTF-8 becomes a surrogate."""
+    how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+    if isinstance(file, str):
+        opener: Any = gzip.open if file.lower().endswith(".gz") else open
+        return cast(TextIO, opener(file, "rt", **how))
+    return TextIOWrapper(file, **how)
 
 
 def write(

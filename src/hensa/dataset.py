@@ -1,0 +1,564 @@
+"""The two passes over files larger than memory: bounded, in parts, and with a manifest.
+
+Every step is a function of small data that can be pickled, so that it runs on any thread, process or machine that sees
+the files: `plan`, then `fingerprint` for every file and `take` for every fragment (pass 1), `merged`, `write_part` for
+every fragment (pass 2), and `Staging.commit`. No step holds more than a piece of a fragment.
+"""
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
+from pathlib import Path
+from threading import Event, Lock
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as arrow_fs
+
+from hensa.audit import Input, Record, RecordedPopulation, Rules, Score
+from hensa.cohorts import names_of
+from hensa.columns import exact_sum
+from hensa.errors import DataError, HensaError
+from hensa.files import RECORD, naming, write
+from hensa.fragments import PIECE_BYTES, File, Fragment, Source, Survey, agreed, cut, find, pieces, survey
+from hensa.manifest import Manifest, Part, Staging, hash_of, keep_part, kept_part, new_path, rows_in
+from hensa.parquet import ROW_GROUP
+from hensa.population import Population
+from hensa.population import population as take_population
+from hensa.program import PerEvent, Program
+from hensa.scoring import score
+from hensa.threads import cpus
+
+__all__ = ["Plan", "Task", "fingerprint", "merged", "plan", "score_dataset", "take", "write_part"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+TICK = 0.1  # seconds between two calls of `progress`
+Advance: TypeAlias = Callable[[int], None]
+"""Is told the rows of each piece when it is done."""
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Is told a stage, the rows that it is done with, and all rows."""
+
+
+def _nobody(rows: int) -> None:
+    """Advance where nobody looks."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done with every fragment; small, and can be pickled as far as the filesystem of the source can."""
+
+    source: Source
+    program: Program
+    columns: tuple[str, ...]
+    by: tuple[str, ...] = ()
+    month: str | None = None
+    any_month: bool = False
+
+    def stated(self, population: Population) -> Score:
+        """What a record states of the run."""
+        return Score(
+            program=Rules.of(self.program),
+            population=RecordedPopulation.of(population),
+            columns=self.columns,
+            by=self.by,
+            month=self.month,
+            any_month=self.any_month,
+        )
+
+    @property
+    def keys(self) -> set[str]:
+        """The columns in the names of directories that are needed."""
+        return {*self.by, *self.program.columns} & set(self.source.keys.names)
+
+    def scored(self, rows: pa.Table, population: Population | None) -> pa.Table:
+        """Score rows, and leave out what the file that they go to does not have: columns of directories, and the
+        record of how the file that they came from was made."""
+        paid = score(
+            rows,
+            self.program,
+            population=population,
+            by=self.by or None,
+            columns=self.columns,
+            threads=1,
+            month=self.month,
+            any_month=self.any_month,
+        )
+        paid = paid.drop_columns([name for name in self.keys if name in paid.column_names])
+        metadata = {key: value for key, value in (paid.schema.metadata or {}).items() if key != RECORD}
+        return paid.replace_schema_metadata(metadata)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will read and write.
+
+    Parameters
+    ----------
+    task : Task
+        What is done with every fragment.
+    surveys : tuple of Survey
+        The files, and what is in each.
+    fragments : tuple of Fragment
+        The parts of the work, in the order of the rows; each makes one part of the result.
+    schema : pyarrow.Schema
+        The columns of every part of the result.
+    """
+
+    task: Task
+    surveys: tuple[Survey, ...]
+    fragments: tuple[Fragment, ...]
+    schema: pa.Schema
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return sum(fragment.rows for fragment in self.fragments)
+
+    def threads(self, memory: int, most: int | None = None) -> int:
+        """How many fragments may be worked on at a time.
+
+        Parameters
+        ----------
+        memory : int
+            Bytes that pieces may take in memory.
+        most : int, optional
+            No more than that; None: than the CPUs that this process may use.
+
+        Raises
+        ------
+        HensaError
+            A single piece may take more.
+        """
+        takes = max(self._takes(fragment) for fragment in self.fragments)
+        if takes > memory:
+            raise HensaError(
+                f"memory is {memory:,} bytes, and a piece of these rows may take {takes:,}; allow as much."
+            )
+        return max(1, min(most or cpus(), memory // takes, len(self.fragments)))
+
+    def _takes(self, fragment: Fragment) -> int:
+        """Bytes in memory while a piece is read, scored and encoded: its rows, the new columns, and both as encoded."""
+        rows = min(fragment.rows, ROW_GROUP)
+        width = sum(_width(type) for type in self.schema.types)
+        if any(not _width(type) for type in self.schema.types):
+            width += fragment.bytes // max(fragment.rows, 1)
+        return 3 * min(rows * width, 2 * PIECE_BYTES)
+
+
+def _width(type: pa.DataType) -> int:
+    """Bytes of a value in memory; 0 if it depends on the value."""
+    try:
+        return -(-int(type.bit_width) // 8)
+    except ValueError:
+        return 0
+
+
+# ---- the steps
+
+
+def plan(
+    source: str | os.PathLike[str],
+    program: Program,
+    by: str | Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    month: str | None = None,
+    any_month: bool = False,
+    filesystem: arrow_fs.FileSystem | None = None,
+    each: Callable[[Callable[[File], Survey], Sequence[File]], Iterable[Survey]] = map,
+) -> Plan:
+    """Look at the files, and check all that can be told before their rows are read.
+
+    Parameters
+    ----------
+    source, program, by, columns, month, any_month, filesystem
+        As in `score_dataset`.
+    each : callable
+        What calls a function for every file, and returns the results in order.
+
+    Raises
+    ------
+    HensaError
+        With the file: it cannot be read or is cut off, or has other columns than the first; a column is missing or of a
+        wrong type. A CSV file is read whole, and what is no number where one must be is found.
+    """
+    if not isinstance(program, Program):
+        raise HensaError(f"program is {program!r:.80}; it must be a hensa.Program, such as Program.load(...) returns.")
+    filesystem, format, files = find(source, filesystem)
+    look = partial(survey, filesystem, format, numbers=frozenset(program.columns))
+    schema, surveys = agreed(format, each(look, files))
+    keys, fragments = cut(surveys)
+    columns = program.results if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
+    task = Task(Source(filesystem, format, schema, keys), program, columns, names_of(by), month, any_month)
+    wanted = [keys.field(name) for name in keys.names if name in task.keys]
+    made: list[pa.Schema] = []
+    for seen in surveys:
+        if made and seen.schema.metadata == surveys[0].schema.metadata:  # which may tell the month of the rows
+            continue
+        with _naming_rows(seen.file.shown, 0):
+            rows = pa.schema([*schema, *wanted], seen.schema.metadata).empty_table()
+            made.append(task.scored(rows, None).schema)
+    return Plan(task, tuple(surveys), fragments, made[0])
+
+
+def fingerprint(task: Task, seen: Survey, advance: Advance = _nobody) -> Input:
+    """The hash of a file.
+
+    Raises
+    ------
+    HensaError
+        With the file, if it cannot be read or is not as it was planned with.
+    """
+    file = seen.file
+    with naming(file.shown):
+        with task.source.filesystem.open_input_stream(file.path, compression=None) as stream:
+            digest, n_bytes = hashlib.sha256(), 0
+            while data := stream.read(1 << 20):
+                digest.update(data)
+                n_bytes += len(data)
+        check_unchanged(task, file, n_bytes)
+    advance(seen.rows)
+    return Input(name=file.name, rows=seen.rows, bytes=n_bytes, sha256=digest.hexdigest())
+
+
+def check_unchanged(task: Task, file: File, n_bytes: int | None = None) -> None:
+    """Raise HensaError with the file if it was changed since the plan was made."""
+    with naming(file.shown):
+        info = task.source.filesystem.get_file_info(file.path)
+        if (info.size, info.mtime_ns or 0) != (file.bytes, file.changed) or n_bytes not in (None, file.bytes):
+            raise HensaError("it was changed while it was read.")
+
+
+def take(task: Task, fragment: Fragment, advance: Advance = _nobody) -> Population:
+    """Pass 1 over one fragment, in bounded memory: nothing is written, and the same comes out however often it is done.
+
+    Raises
+    ------
+    HensaError
+        With the file, if it cannot be read; DataError with the file and the rows, as `hensa.population` raises it.
+    """
+    names = {*task.program.columns, *task.by}
+    schema, found = pieces(task.source, fragment, names, task.keys)
+    parts = []
+    for start, rows in found:
+        with _naming_rows(fragment.file.shown, start):
+            parts.append(take_population(rows, task.program, by=task.by or None, threads=1))
+        advance(rows.num_rows)
+    return merged(parts or [take_population(schema.empty_table(), task.program, by=task.by or None)])
+
+
+def merged(populations: Iterable[Population]) -> Population:
+    """The population of all rows, which is the same however they were shared out."""
+    return reduce(add, populations)
+
+
+def write_part(task: Task, fragment: Fragment, population: Population, stage: Path, advance: Advance = _nobody) -> Part:
+    """Pass 2 over one fragment, in bounded memory: score its rows and write them as one part.
+
+    When it returns, the part is whole, was read again, and is on the disk in ``stage / "data"``, and its record in
+    ``stage / "parts"``. The bytes depend on the fragment, the task and the population alone. So it may be done again,
+    at the same time or after it was killed: a part that is there is taken over, and whoever comes last changes nothing.
+
+    Raises
+    ------
+    HensaError
+        With the file, if it cannot be read; DataError with the file and the rows, as `hensa.score` raises it.
+    OSError
+        The part cannot be written; nothing of it is left.
+    """
+    kept = kept_part(stage, fragment.part)
+    if kept is not None:
+        advance(kept.rows)
+        return kept
+    own, found = pieces(task.source, fragment, keys=task.keys)
+    schema = task.scored(own.empty_table(), population).schema
+    counts = _Counts(task)
+
+    def parts() -> Iterator[pa.Table]:
+        for start, rows in found:
+            with _naming_rows(fragment.file.shown, start):
+                paid = task.scored(rows, population)
+            counts.add(paid)
+            yield paid
+
+    with new_path(stage) as path:
+        with path.open("xb") as new:
+            write(new, fragment.part, schema, parts(), advance, threads=1)
+        rows = rows_in(path, fragment.part, schema.names)
+        if rows != counts.rows:
+            raise OSError(f"{fragment.part}: {counts.rows:,} rows were written, and {rows:,} are read back.")
+        part = Part(
+            file=fragment.part,
+            rows=rows,
+            nulls=counts.nulls,
+            bytes=path.stat().st_size,
+            sha256=hash_of(path),
+            points=counts.points,
+        )
+        keep_part(stage, part, path)
+    return part
+
+
+class _Counts:
+    """What the record of a part tells of its rows."""
+
+    def __init__(self, task: Task) -> None:
+        paid = isinstance(task.program.rule, PerEvent)
+        self.points = {name: 0 for name in task.columns if name == "reward" or paid}
+        self._nulls = dict.fromkeys(task.columns, 0)
+        self.rows = 0
+
+    def add(self, paid: pa.Table) -> None:
+        self.rows += paid.num_rows
+        for name in self._nulls:
+            self._nulls[name] += paid[name].null_count
+        for name in self.points:
+            values = paid[name].fill_null(0) if paid[name].null_count else paid[name]
+            self.points[name] += exact_sum(np.asarray(values))
+
+    @property
+    def nulls(self) -> int:
+        return min(self._nulls.values(), default=0)
+
+
+@contextmanager
+def _naming_rows(shown: str, start: int) -> Iterator[None]:
+    """Make errors on rows start with their file, and say where in it their rows are counted from."""
+    try:
+        yield
+    except DataError as error:
+        where = f"{shown}, counted from row {start:,}" if start and " row " in str(error) else shown
+        raise DataError(f"{where}: {error}") from error
+
+
+# ---- the run
+
+
+def score_dataset(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    program: Program,
+    by: str | Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    month: str | None = None,
+    any_month: bool = False,
+    filesystem: arrow_fs.FileSystem | None = None,
+    overwrite: bool = False,
+    threads: int | None = None,
+    memory: int = 512 << 20,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Score the rows of many files, or of files larger than memory, into a directory of as many files.
+
+    The mean and the SD are those of all rows of all files, and every row gets the bits that `hensa.score` would give it
+    if all were one table. Two passes stream through the files: at no time is more than a few pieces of about a million
+    rows in memory.
+
+    The result appears at the destination in one step when all of it is on the disk, with its manifest; until then what
+    was there stays. A run that is interrupted or killed leaves what it finished beside the destination, in a directory
+    whose name begins with a dot; called again, it checks that and goes on from there, and the result has the same
+    bytes. The same run once more changes nothing.
+
+    Parameters
+    ----------
+    source : path
+        A file, a directory, or a pattern with ``*``, ``?``, ``[...]`` and ``**``, of Parquet, CSV or Arrow files, all
+        with the same columns; a URI such as ``s3://bucket/month``. Files are taken in the order of their names; names
+        that begin with . or _ are skipped. Directories such as ``month=2019-10`` are columns that `by` and the program
+        may name.
+    destination : path
+        A directory on this machine, or on a file system that it shares. It is made, and gets a file for every file of
+        the source, under the same name and in the same format; a Parquet file of more than some 8 million rows becomes
+        several, which are numbered.
+    program : Program
+        The rules.
+    by, columns, month, any_month
+        As in `hensa.score`.
+    filesystem : pyarrow.fs.FileSystem, optional
+        Where the source is; None: on this machine, or where its URI says.
+    overwrite : bool
+        Replace the dataset of another run at the destination, once the new one is complete.
+    threads : int, optional
+        How many fragments are worked on at a time; None: the CPUs that this process may use.
+    memory : int
+        Bytes that pieces may take in memory. Fewer threads run if their pieces might take more.
+    progress : callable, optional
+        Called now and then, in this thread, with a stage ("read", "population" or "score"), the rows that it is done
+        with, and all rows. What it raises ends the run, which can be gone on with.
+
+    Returns
+    -------
+    Manifest
+        What was written, how it was made, and the total points; `Manifest.load` reads it again.
+
+    Raises
+    ------
+    HensaError
+        A file cannot be read, is cut off, is changed meanwhile, or has other columns than the first; the destination
+        has the dataset of another run and `overwrite` is not said, or is no dataset of hensa's; the disk is full.
+    DataError
+        As `hensa.score` raises it, with the file. Then nothing is left beside the destination.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import hensa, pyarrow.parquet as pq
+    >>> program = hensa.Program.load("hapitas-friend")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source, paid = Path(folder, "rows"), Path(folder, "paid")
+    ...     source.mkdir()
+    ...     for number in range(3):
+    ...         pq.write_table(hensa.sample(1000, seed=number).read_all(), source / f"{number}.parquet")
+    ...     manifest = hensa.score_dataset(source, paid, program)
+    ...     rows = pq.read_table(manifest.paths(paid))
+    >>> manifest.rows, [part.file for part in manifest.parts]
+    (3000, ['0.parquet', '1.parquet', '2.parquet'])
+    >>> manifest.points["reward"] == sum(rows["reward"].to_pylist())
+    True
+    """
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
+    with ThreadPoolExecutor(threads or cpus()) as pool:
+        planned = plan(
+            source, program, by, columns, month=month, any_month=any_month, filesystem=filesystem, each=pool.map
+        )
+    workers = _Threads(planned.threads(memory, threads), progress)
+    task, fragments = planned.task, planned.fragments
+    parts: list[Part] = []
+    try:
+        with Staging(destination) as staging:
+            _keep_apart(planned, staging)
+            old = staging.current()
+            inputs = list(workers.run("read", planned.rows, partial(fingerprint, task), planned.surveys))
+            run = run_of(task, inputs)
+            if old is not None and old.run == run:
+                for _ in old.check(staging.shown, content=False):
+                    pass
+                staging.discard()
+                return old
+            if old is not None and not overwrite:
+                raise HensaError(
+                    f"{staging.shown}: it has the dataset of another run ({old.run[:12]}, where this is {run[:12]}); "
+                    "overwrite=True or --overwrite replaces it once the new one is complete."
+                )
+            population = merged(workers.run("population", planned.rows, partial(take, task), fragments))
+            record = Record.of(task.stated(population), inputs)
+            stage = staging.stage(stage_of(run, record))
+            work = partial(write_part, task, population=population, stage=stage)
+            try:
+                parts.extend(workers.run("score", planned.rows, work, fragments))
+                for seen in planned.surveys:
+                    check_unchanged(task, seen.file)
+            except DataError:
+                staging.discard()
+                raise
+            manifest = Manifest.of(run, record, parts)
+            staging.commit(stage, manifest)
+            return manifest
+    except OSError as error:
+        then = f"; {len(parts):,} of {len(fragments):,} parts are done, and the same run goes on from them" * bool(
+            parts
+        )
+        raise HensaError(f"{os.fspath(destination)}: {error.strerror or error}{then}.") from error
+
+
+def run_of(task: Task, inputs: Sequence[Input]) -> str:
+    """The name of a run: the hash of all that decides which points are paid, and into which files."""
+    stated = {
+        "program": Rules.of(task.program).sha256,
+        "columns": task.columns,
+        "by": task.by,
+        "month": task.month,
+        "inputs": [(each.name, each.sha256) for each in inputs],
+    }
+    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
+
+
+def stage_of(run: str, record: Record) -> str:
+    """The name of what a run makes on its way: other versions may write other bytes, and go on with nothing of it."""
+    return hashlib.sha256(f"{run} {record.hensa} {record.pyarrow}".encode()).hexdigest()[:16]
+
+
+def _keep_apart(planned: Plan, staging: Staging) -> None:
+    """Refuse to write among what is read."""
+    if isinstance(planned.task.source.filesystem, arrow_fs.LocalFileSystem):
+        for seen in planned.surveys:
+            path = Path(seen.file.path).resolve()
+            root = path.parents[seen.file.name.count("/")]
+            if staging.destination in (root, *path.parents) or root in staging.destination.parents:
+                raise HensaError(f"{staging.shown}: it is where the source is; write to another directory.")
+
+
+class _Threads:
+    """Work shared out to threads of this process.
+
+    Parameters
+    ----------
+    count : int
+        Of threads.
+    progress : callable, optional
+        As in `score_dataset`.
+    """
+
+    def __init__(self, count: int, progress: Progress | None) -> None:
+        self._count, self._progress = count, progress
+
+    def run(self, stage: str, rows: int, work: Callable[..., R], items: Sequence[T]) -> Iterator[R]:
+        """Call ``work(item, advance)`` for every item, and give the results in order.
+
+        No more items are taken than `count` at a time, and as many results wait to be fetched. If anything goes wrong
+        here or there, all threads stop after their piece.
+        """
+        done, lock, stopped = 0, Lock(), Event()
+
+        def advance(n_rows: int) -> None:
+            nonlocal done
+            with lock:
+                done += n_rows
+            if stopped.is_set():
+                raise _StoppedError
+
+        def tell() -> None:
+            if self._progress is not None:
+                self._progress(stage, done, rows)
+
+        waiting: deque[Future[R]] = deque()
+        with ThreadPoolExecutor(self._count) as pool:
+            try:
+                tell()
+                for item in items:
+                    waiting.append(pool.submit(work, item, advance=advance))
+                    while len(waiting) >= 2 * self._count:
+                        yield self._result(waiting.popleft(), tell)
+                while waiting:
+                    yield self._result(waiting.popleft(), tell)
+                tell()
+            except BaseException:
+                stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    @staticmethod
+    def _result(future: Future[R], tell: Callable[[], None]) -> R:
+        while True:
+            try:
+                return future.result(TICK)
+            except TimeoutError:
+                if future.done():  # it is the work that timed out
+                    raise
+            tell()
+
+
+class _StoppedError(Exception):
+    """Ends work whose result nobody waits for any more."""

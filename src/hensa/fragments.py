@@ -1,0 +1,497 @@
+"""The rows of a dataset: its files found, looked at, cut into fragments, and read a piece at a time."""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import zip_longest
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+import pyarrow.fs as arrow_fs
+import pyarrow.parquet as pq
+
+from hensa.errors import HensaError
+from hensa.files import (
+    FORMATS,
+    csv_fault,
+    csv_options,
+    format_of,
+    is_doubtful,
+    naming,
+    open_text,
+    reading,
+    suffix_of,
+)
+from hensa.parquet import ROW_GROUP
+
+__all__ = ["PIECE_BYTES", "File", "Fragment", "Source", "Survey", "agreed", "cut", "find", "pieces", "survey"]
+
+BATCH = 1 << 16  # rows that are decoded at a time: they stay in the caches, which twice as many do not
+PIECE_BYTES = 1 << 27
+"""A piece has ROW_GROUP rows, or fewer so that it takes not many more bytes in memory than this."""
+FRAGMENT_ROWS, FRAGMENT_BYTES = 8 * ROW_GROUP, 1 << 30
+"""A fragment has the row groups of one Parquet file that together have no more rows and bytes than this, or one."""
+_NAMES = {"parquet": "Parquet", "csv": "CSV", "arrow": "an Arrow file"}
+NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a dataset.
+
+    Parameters
+    ----------
+    path : str
+        In its filesystem.
+    name : str
+        From the root of the dataset, with slashes.
+    shown : str
+        In messages: the path as the dataset was named.
+    bytes : int
+        Its size.
+    changed : int
+        When it was changed last, in nanoseconds since 1970; 0 where the filesystem does not say.
+    """
+
+    path: str
+    name: str
+    shown: str
+    bytes: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found on looking at a file, in its footer or, where it has none, in all of it.
+
+    Parameters
+    ----------
+    file : File
+    schema : pyarrow.Schema
+        Its columns; of CSV, each with the narrowest type of those in `_CSV_TYPES` that holds its cells.
+    rows : int
+        Their number.
+    groups : tuple of (int, int)
+        Rows and bytes, uncompressed, of each row group of a Parquet file.
+    """
+
+    file: File
+    schema: pa.Schema
+    rows: int
+    groups: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """How the files of a dataset are read; it is small, and can be pickled as far as its filesystem can.
+
+    Parameters
+    ----------
+    filesystem : pyarrow.fs.FileSystem
+        Where the files are.
+    format : str
+        "parquet", "csv" or "arrow".
+    schema : pyarrow.Schema
+        The columns of every file, in its order.
+    keys : pyarrow.Schema
+        The columns that are in the names of directories, as in ``month=2019-10/part.parquet``.
+    """
+
+    filesystem: arrow_fs.FileSystem
+    format: str
+    schema: pa.Schema
+    keys: pa.Schema
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """Rows that are read, scored and written together, as one part of the result.
+
+    Parameters
+    ----------
+    file : File
+        The file that they are in.
+    groups : tuple of int or None
+        The numbers of their row groups in a Parquet file; None: all rows of the file.
+    start : int
+        The row of the file where they begin.
+    rows, bytes : int
+        Their number, and the bytes that they take in the file, uncompressed if it is a Parquet file.
+    keys : tuple
+        The values of the columns that are in the names of directories.
+    part : str
+        The name of the part that is made of them, from the root of the result, with slashes.
+    """
+
+    file: File
+    groups: tuple[int, ...] | None
+    start: int
+    rows: int
+    bytes: int
+    keys: tuple[Any, ...]
+    part: str
+
+
+# ---- finding files
+
+
+def find(
+    source: str | os.PathLike[str], filesystem: arrow_fs.FileSystem | None = None
+) -> tuple[arrow_fs.FileSystem, str, tuple[File, ...]]:
+    """The files of a dataset in the order of their names: all of one format, in any depth of directories.
+
+    Names that begin with . or _ are skipped, as by other readers of datasets.
+
+    Parameters
+    ----------
+    source : path
+        A file, a directory, or a pattern with ``*``, ``?``, ``[...]`` and ``**``; a URI such as ``s3://bucket/month``.
+    filesystem : pyarrow.fs.FileSystem, optional
+        Where it is; None: on this machine, or where the URI says.
+
+    Returns
+    -------
+    filesystem : pyarrow.fs.FileSystem
+    format : str
+        "parquet", "csv" or "arrow".
+    files : tuple of File
+
+    Raises
+    ------
+    HensaError
+        There are none, or of several formats.
+    """
+    label = os.fspath(source)
+    with naming(label):
+        if filesystem is None and "://" in label:
+            filesystem, path = arrow_fs.FileSystem.from_uri(label)
+        else:
+            filesystem, path = filesystem or arrow_fs.LocalFileSystem(), label
+        shown = path.rstrip("/") or path
+        if isinstance(filesystem, arrow_fs.LocalFileSystem):
+            path = os.path.abspath(path)
+        info = filesystem.get_file_info(path)
+        pattern: list[str] = []
+        if info.type == arrow_fs.FileType.NotFound and re.search(r"[*?\[]", path):
+            whole = path.split("/")
+            first = next(i for i, segment in enumerate(whole) if re.search(r"[*?\[]", segment))
+            path, pattern = "/".join(whole[:first]) or "/", whole[first:]
+            shown = "/".join(shown.split("/")[: -len(pattern)])
+            info = filesystem.get_file_info(path)
+        if info.type == arrow_fs.FileType.NotFound:
+            raise HensaError("found no such file or directory.")
+        if info.is_file:
+            found = [(info, info.base_name, shown)]
+        else:
+            infos = filesystem.get_file_info(arrow_fs.FileSelector(path, recursive=True))
+            root = f"{path.rstrip('/')}/"
+            names = [(each, each.path.removeprefix(root)) for each in infos if each.is_file]
+            found = [
+                (each, name, f"{shown}/{name}" if shown else name)
+                for each, name in names
+                if not any(segment[0] in "._" for segment in name.split("/"))
+                and (not pattern or _matches(name.split("/"), pattern))
+                and name.lower().endswith(tuple(FORMATS))
+            ]
+        files = tuple(
+            File(each.path, name, show, each.size, each.mtime_ns or 0)
+            for each, name, show in sorted(found, key=lambda entry: entry[1])
+        )
+        if not files:
+            raise HensaError(f"found no file that ends in one of {', '.join(FORMATS)}.")
+        formats = {format_of(file.name): file for file in reversed(files)}
+        if len(formats) > 1:
+            names_ = [repr(file.name) for file in formats.values()]
+            raise HensaError(f"found files of several formats, {' and '.join(names_)}; a dataset has one.")
+    return filesystem, format_of(files[0].name), files
+
+
+def _matches(segments: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path is one that the pattern names, or lies in a directory that it names."""
+    if not pattern:
+        return True
+    if not segments:
+        return False
+    if pattern[0] == "**":
+        return any(_matches(segments[i:], pattern[1:]) for i in range(len(segments)))
+    return fnmatchcase(segments[0], pattern[0]) and _matches(segments[1:], pattern[1:])
+
+
+# ---- looking at files
+
+_CSV_TYPES = {True: [pa.int64(), pa.float64(), pa.bool_()], False: [pa.int64(), pa.string()]}
+"""What the cells of a CSV column may be, of those that must be numbers and of others: the first that holds them all."""
+
+
+def survey(filesystem: arrow_fs.FileSystem, format: str, file: File, numbers: Collection[str]) -> Survey:
+    """Look at one file.
+
+    Parameters
+    ----------
+    filesystem, format
+        As `find` gives them.
+    file : File
+        Of Parquet, the footer is read; of Arrow, one column; of CSV, everything.
+    numbers : collection of str
+        The columns that must be numbers, should they be there. In CSV all others pass through as they are written.
+
+    Raises
+    ------
+    HensaError
+        With the file, which cannot be read, is cut off, or holds what is no number in a column that must be.
+    """
+    with naming(file.shown), reading(_NAMES[format]):
+        if format == "parquet":
+            opened = _parquet(filesystem, file)
+            groups = map(opened.metadata.row_group, range(opened.metadata.num_row_groups))
+            sizes = tuple((group.num_rows, group.total_byte_size) for group in groups)
+            return Survey(file, opened.schema_arrow, opened.metadata.num_rows, sizes)
+        if format == "arrow":
+            with filesystem.open_input_file(file.path) as stream:
+                reader = pa.ipc.open_file(stream, options=pa.ipc.IpcReadOptions(included_fields=[0]))
+                rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+            with filesystem.open_input_file(file.path) as stream:
+                return Survey(file, pa.ipc.open_file(stream).schema, rows)
+        return _survey_csv(filesystem, file, numbers)
+
+
+def _survey_csv(filesystem: arrow_fs.FileSystem, file: File, numbers: Collection[str]) -> Survey:
+    with filesystem.open_input_stream(file.path) as stream:
+        names = arrow_csv.open_csv(stream).schema.names
+    places, rows = [0] * len(names), 0
+    try:
+        with filesystem.open_input_stream(file.path) as stream:
+            for batch in arrow_csv.open_csv(stream, convert_options=csv_options(dict.fromkeys(names, pa.string()))):
+                rows += batch.num_rows
+                for i, (name, cells) in enumerate(zip(names, batch.columns, strict=True)):
+                    kinds = _CSV_TYPES[name in numbers]
+                    while places[i] < len(kinds) and not _holds(kinds[places[i]], cells, name in numbers):
+                        places[i] += 1
+                    if places[i] == len(kinds):
+                        raise HensaError(f"column {name!r} has cells that are not numbers")
+    except (pa.ArrowInvalid, HensaError) as error:
+        with filesystem.open_input_stream(file.path) as stream:
+            raise HensaError(csv_fault(open_text(stream), numbers) or str(error)) from error
+    types = [_CSV_TYPES[name in numbers][place] for name, place in zip(names, places, strict=True)]
+    return Survey(file, pa.schema(list(zip(names, types, strict=True))), rows)
+
+
+def _holds(kind: pa.DataType, cells: pa.Array, number: bool) -> bool:
+    """Whether a type holds all cells: of what passes through, so that writing them gives the same text again."""
+    try:
+        values = (pc.ascii_trim_whitespace(cells) if number else cells).cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    if number:
+        return not (kind == pa.float64() and is_doubtful(values))
+    return bool(kind == pa.string() or values.cast(pa.string()).equals(cells))
+
+
+def agreed(format: str, surveys: Iterable[Survey]) -> tuple[pa.Schema, list[Survey]]:
+    """The columns that all files have, and the surveys.
+
+    Raises
+    ------
+    HensaError
+        With the first file that has others, other types or another order than the first file; metadata may differ. The
+        columns of CSV files have the types that hold the cells of all of them.
+    """
+    found: list[Survey] = []
+    for seen in surveys:
+        found.append(seen)
+        first, other = found[0], f"in {found[0].file.shown}; all files need the same columns."
+        with naming(seen.file.shown):
+            for place, (ours, theirs) in enumerate(zip_longest(seen.schema, first.schema), start=1):
+                if ours is None or theirs is None or ours.name != theirs.name:
+                    here, there = (repr(field.name) if field else "missing" for field in (ours, theirs))
+                    raise HensaError(f"column {place} is {here}, where it is {there} {other}")
+                if format != "csv" and ours.type != theirs.type:
+                    raise HensaError(f"column {ours.name!r} is of type {ours.type}, where it is {theirs.type} {other}")
+    schema = found[0].schema.remove_metadata()
+    if format == "csv":
+        order = [pa.int64(), pa.float64(), pa.bool_(), pa.string()]
+        types = (max(column, key=order.index) for column in zip(*(seen.schema.types for seen in found), strict=True))
+        schema = pa.schema(list(zip(schema.names, types, strict=True)))
+    return schema, found
+
+
+# ---- fragments
+
+
+def cut(surveys: Sequence[Survey]) -> tuple[pa.Schema, tuple[Fragment, ...]]:
+    """The fragments of the files in their order, and the columns that are in the names of directories.
+
+    Where the cuts are depends on nothing but the files. A file of one fragment makes a part of the same name; the parts
+    of a longer one are numbered.
+
+    Raises
+    ------
+    HensaError
+        A column is in the names of directories of some files only, or also in a file.
+    """
+    keys = [_keys_of(seen.file) for seen in surveys]
+    for seen, own in zip(surveys, keys, strict=True):
+        with naming(seen.file.shown):
+            if list(own) != list(keys[0]):
+                have = " and ".join(", ".join(map(repr, names)) or "none" for names in (own, keys[0]))
+                raise HensaError(f"the directories name other columns than those of {surveys[0].file.shown}: {have}.")
+            for name in own:
+                if name in seen.schema.names:
+                    raise HensaError(f"column {name!r} is both in the file and in the name of its directory.")
+    columns = {name: _typed([own[name] for own in keys]) for name in keys[0]}
+    fragments: list[Fragment] = []
+    for i, seen in enumerate(surveys):
+        file = seen.file
+        values = tuple(column[i].as_py() for column in columns.values())
+        groups = _together(seen.groups)
+        if len(groups) < 2:
+            n_bytes = sum(size for _, size in seen.groups) or file.bytes
+            fragments.append(Fragment(file, None, 0, seen.rows, n_bytes, values, file.name))
+            continue
+        start = 0
+        suffix = suffix_of(file.name)
+        for number, own_groups in enumerate(groups):
+            rows, n_bytes = (sum(seen.groups[group][k] for group in own_groups) for k in (0, 1))
+            part = f"{file.name[: -len(suffix)]}-{number:05}{suffix}"
+            fragments.append(Fragment(file, tuple(own_groups), start, rows, n_bytes, values, part))
+            start += rows
+    names = [fragment.part for fragment in fragments]
+    for name in {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ():
+        raise HensaError(f"two parts of the result would be named {name!r}; rename one of the files.")
+    return pa.schema([(name, column.type) for name, column in columns.items()]), tuple(fragments)
+
+
+def _keys_of(file: File) -> dict[str, str | None]:
+    """The columns in the names of the directories of a file."""
+    pairs = (segment.split("=", 1) for segment in file.name.split("/")[:-1] if "=" in segment)
+    return {name: None if value == NULL_KEY else unquote(value) for name, value in pairs}
+
+
+def _typed(texts: list[str | None]) -> pa.Array:
+    """As int64 if writing that gives the same text again."""
+    cells = pa.array(texts, pa.string())
+    return cells.cast(pa.int64()) if _holds(pa.int64(), cells, number=False) else cells
+
+
+def _together(groups: Sequence[tuple[int, int]]) -> list[list[int]]:
+    found: list[list[int]] = []
+    rows_left = bytes_left = 0
+    for number, (rows, n_bytes) in enumerate(groups):
+        if not found or rows > rows_left or n_bytes > bytes_left:
+            found.append([])
+            rows_left, bytes_left = FRAGMENT_ROWS, FRAGMENT_BYTES
+        found[-1].append(number)
+        rows_left, bytes_left = rows_left - rows, bytes_left - n_bytes
+    return found
+
+
+# ---- reading
+
+
+def pieces(
+    source: Source, fragment: Fragment, names: Collection[str] | None = None, keys: Collection[str] = ()
+) -> tuple[pa.Schema, Iterator[tuple[int, pa.Table]]]:
+    """Read a fragment in bounded memory, on this thread alone.
+
+    Parameters
+    ----------
+    source : Source
+    fragment : Fragment
+    names : collection of str, optional
+        The columns that are wanted, as far as they are there; None: all that are in the file.
+    keys : collection of str
+        The columns in the names of directories that are wanted, after the others.
+
+    Returns
+    -------
+    schema : pyarrow.Schema
+        Of every piece, with the metadata of the file.
+    pieces : iterator of (int, pyarrow.Table)
+        The rows in their order, and the row of the file where each piece begins: ROW_GROUP rows, or fewer if they take
+        more than PIECE_BYTES. The pieces depend on nothing but the fragment.
+
+    Raises
+    ------
+    HensaError
+        With the file, if it cannot be read; so does the iterator.
+    """
+    with naming(fragment.file.shown), reading(_NAMES[source.format]):
+        schema, batches = _batches(source, fragment, names)
+    columns = [(source.keys.field(i), fragment.keys[i]) for i, name in enumerate(source.keys.names) if name in keys]
+    return (
+        pa.schema([*schema, *(field for field, _ in columns)], schema.metadata),
+        _pieces(source, fragment, schema, batches, columns),
+    )
+
+
+def _pieces(
+    source: Source,
+    fragment: Fragment,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    columns: list[tuple[pa.Field, Any]],
+) -> Iterator[tuple[int, pa.Table]]:
+    start, rows, size = fragment.start, 0, 0
+    waiting: list[pa.RecordBatch] = []
+
+    def piece() -> pa.Table:
+        table = pa.Table.from_batches(waiting, schema)
+        for field, value in columns:
+            table = table.append_column(field, pa.repeat(pa.scalar(value, field.type), table.num_rows))
+        return table
+
+    with naming(fragment.file.shown), reading(_NAMES[source.format]):
+        for whole in batches:
+            for at in range(0, whole.num_rows, BATCH):
+                batch = whole.slice(at, BATCH)
+                if rows and (rows + batch.num_rows > ROW_GROUP or size + batch.nbytes > PIECE_BYTES):
+                    yield start, piece()
+                    start, rows, size = start + rows, 0, 0
+                    waiting.clear()
+                waiting.append(batch)
+                rows, size = rows + batch.num_rows, size + batch.nbytes
+    if rows:
+        yield start, piece()
+
+
+def _batches(
+    source: Source, fragment: Fragment, names: Collection[str] | None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    filesystem, file = source.filesystem, fragment.file
+    if source.format == "parquet":
+        opened = _parquet(filesystem, file)
+        schema = _selected(opened.schema_arrow, names)
+        groups = range(opened.metadata.num_row_groups) if fragment.groups is None else fragment.groups
+        batches = opened.iter_batches(BATCH, row_groups=list(groups), columns=schema.names, use_threads=False)
+        return schema, (batch.select(schema.names) for batch in batches) if groups and schema.names else iter(())
+    if source.format == "arrow":
+        reader = pa.ipc.open_file(filesystem.open_input_file(file.path))
+        schema = _selected(reader.schema, names)
+
+        def arrow_batches() -> Iterator[pa.RecordBatch]:
+            for i in range(reader.num_record_batches):
+                batch = reader.get_batch(i)
+                batch.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
+                yield batch.select(schema.names)
+
+        return schema, arrow_batches()
+    schema = _selected(source.schema, names)
+    types = dict(zip(schema.names, schema.types, strict=True))
+    options = csv_options(types, schema.names)
+    return schema, iter(arrow_csv.open_csv(filesystem.open_input_stream(file.path), convert_options=options))
+
+
+def _selected(schema: pa.Schema, names: Collection[str] | None) -> pa.Schema:
+    return schema if names is None else pa.schema([f for f in schema if f.name in names], schema.metadata)
+
+
+def _parquet(filesystem: arrow_fs.FileSystem, file: File) -> pq.ParquetFile:
+    # A pre-buffer or no buffer would read all of a column of a row group at once, however large that is.
+    return pq.ParquetFile(
+        filesystem.open_input_file(file.path), pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True
+    )

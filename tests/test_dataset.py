@@ -77,3 +77,12 @@ def test_what_a_worker_needs_can_be_pickled_and_is_small(months):
         data = pickle.dumps(value)
         assert len(data) < 100_000
         assert pickle.loads(data) == value
+
+
+def test_a_result_beside_a_file_is_written_and_one_among_the_source_is_refused(months, tmp_path):
+    file = months / "month=2019-10" / "0.parquet"
+    assert hensa.score_dataset(file, tmp_path / "one", PROGRAM).rows == 1000
+    for place in (months, months / "paid", months.parent, file):
+        with pytest.raises(HensaError, match="it is where the source is"):
+            hensa.score_dataset(months if place != file else file, place, PROGRAM)
+    assert not list(tmp_path.glob("**/.*"))

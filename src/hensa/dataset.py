@@ -438,7 +438,7 @@ def score_dataset(
     parts: list[Part] = []
     try:
         with Staging(destination) as staging:
-            _keep_apart(planned, staging)
+            _keep_apart(source, planned, staging)
             old = staging.current()
             inputs = list(workers.run("read", planned.rows, partial(fingerprint, task), planned.surveys))
             run = run_of(task, inputs)
@@ -490,14 +490,13 @@ def stage_of(run: str, record: Record) -> str:
     return hashlib.sha256(f"{run} {record.hensa} {record.pyarrow}".encode()).hexdigest()[:16]
 
 
-def _keep_apart(planned: Plan, staging: Staging) -> None:
-    """Refuse to write among what is read."""
+def _keep_apart(source: str | os.PathLike[str], planned: Plan, staging: Staging) -> None:
+    """Refuse to write where the source is, or among what is read the next time."""
     if isinstance(planned.task.source.filesystem, arrow_fs.LocalFileSystem):
-        for seen in planned.surveys:
-            path = Path(seen.file.path).resolve()
-            root = path.parents[seen.file.name.count("/")]
-            if staging.destination in (root, *path.parents) or root in staging.destination.parents:
-                raise HensaError(f"{staging.shown}: it is where the source is; write to another directory.")
+        read = {folder for seen in planned.surveys for folder in Path(seen.file.path).resolve().parents}
+        place = staging.destination
+        if place in read or Path(source).resolve() in (place, *place.parents):
+            raise HensaError(f"{staging.shown}: it is where the source is; write to another directory.")
 
 
 class _Threads:

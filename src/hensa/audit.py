@@ -36,6 +36,7 @@ from hensa.files import (
     naming,
     read,
     record_path,
+    schema_of,
     text_of,
     write,
 )
@@ -392,6 +393,26 @@ class Record(_Data, frozen=True):
             if PurePath(input_.name).is_absolute():
                 raise HensaError(f"its record has an input of the absolute path {input_.name!r:.80}.")
         return record
+
+    @classmethod
+    def read(cls, path: str) -> Self:
+        """The record of a file of rows, without reading the rows.
+
+        Raises
+        ------
+        HensaError
+            The file cannot be read, or has no record that can.
+        """
+        with naming(path):
+            if format_of(path) == "csv":
+                beside = record_path(Path(path).resolve(strict=True))
+                data = beside.read_bytes() if beside.is_file() else None
+            else:
+                data = (schema_of(path).metadata or {}).get(RECORD)
+            if data is None:
+                where = "beside it" if format_of(path) == "csv" else "in its metadata"
+                raise HensaError(f"there is no record {where} of how it was made.")
+            return cls.from_json(data)
 
     @property
     def command(self) -> str:

@@ -16,7 +16,7 @@ from hensa.population import Population
 from hensa.program import Criterion, PerEvent, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["NAMES", "Explanation", "explain"]
 
 Lang: TypeAlias = Literal["en", "ja"]
 Facts: TypeAlias = dict[str, Any]
@@ -183,7 +183,7 @@ _WORDS: dict[str, Words] = {
 }
 """The sentences, by language."""
 
-_NAMES: dict[str, dict[str, tuple[str, str]]] = {
+NAMES: dict[str, dict[str, tuple[str, str]]] = {
     "en": {
         "new_referrals": ("New referrals", ""),
         "ad_users": ("Ad users", ""),
@@ -773,11 +773,11 @@ def _shown(score: float, low: Decimal | None, high: Decimal | None) -> str:
 
 
 def _name(column: str, lang: Lang) -> str:
-    return _NAMES[lang].get(column, (column, ""))[0]
+    return NAMES[lang].get(column, (column, ""))[0]
 
 
 def _count(value: Any, column: str, lang: Lang) -> str:
-    return _number(value) + _NAMES[lang].get(column, ("", ""))[1]
+    return _number(value) + NAMES[lang].get(column, ("", ""))[1]
 
 
 def _number(value: Any) -> str:

@@ -43,6 +43,7 @@ __all__ = [
     "reading",
     "record_path",
     "replacing",
+    "schema_of",
     "sentence",
     "suffix_of",
     "text_of",
@@ -229,6 +230,23 @@ class RowGroups:
     def _open(self, metadata: pq.FileMetaData | None) -> pq.ParquetFile:
         # A pre-buffer would read row groups at once that are wanted one after another.
         return pq.ParquetFile(self._source, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
+
+
+def schema_of(path: str) -> pa.Schema:
+    """The schema of a file and its metadata, without its rows; the columns of CSV are text.
+
+    Raises
+    ------
+    HensaError
+        With the path, if the file cannot be read.
+    """
+    with naming(path):
+        format = format_of(path)
+        Path(path).open("rb").close()  # as in read()
+        if format == "csv":
+            return pa.schema([(name, pa.string()) for name in header_of(path)])
+        with _reading("Parquet" if format == "parquet" else "an Arrow file"):
+            return pq.read_schema(path) if format == "parquet" else pa.ipc.open_file(pa.OSFile(path)).schema
 
 
 def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.RecordBatchReader, int | None]:

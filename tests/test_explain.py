@@ -15,7 +15,7 @@ from making import exact_moments, program
 
 import hensa
 from hensa import DataError, Program
-from hensa.explanation import _NAMES, _WORDS
+from hensa.explanation import _WORDS, NAMES
 from hensa.next_step import Further
 
 HAPITAS = Program.load("hapitas-friend")
@@ -378,7 +378,7 @@ def test_both_languages_have_the_same_sentences_about_the_same_facts():
         for lang, words in _WORDS.items()
     }
     assert fields["en"] == fields["ja"]
-    assert _NAMES["en"].keys() == _NAMES["ja"].keys()
+    assert NAMES["en"].keys() == NAMES["ja"].keys()
 
 
 def test_the_facts_are_those_of_the_score_and_are_json():

@@ -53,6 +53,7 @@ def histogram(
     mean: float | None = None,
     sd: float | None = None,
     unit: float | None = None,
+    colours: Sequence[str] | None = None,
 ) -> Spec:
     """Rows by bins of a number, with the mean and one SD to either side of it.
 
@@ -68,6 +69,8 @@ def histogram(
         What is marked; None marks nothing.
     unit : float or None
         The scale is logarithmic beyond this number, on either side of 0; None: it is even.
+    colours : sequence of str, optional
+        Of the bars.
     """
     alt = _altair()
     found = spans(bins)
@@ -76,16 +79,19 @@ def histogram(
     if unit is not None:
         scale["type"], scale["constant"] = "symlog", unit
     values = [
-        {"low": start, "high": end, "count": bin.count, "label": label}
-        for bin, (start, end), label in zip(bins, found, labels, strict=True)
+        {"low": start, "high": end, "count": bin.count, "label": label, "colour": colour}
+        for bin, (start, end), label, colour in zip(
+            bins, found, labels, colours or ["var(--blue)"] * len(bins), strict=True
+        )
     ]
     axis = alt.Axis(title=x, labelExpr=_SHORT, grid=False, labelOverlap="greedy")
     if unit is not None:
         axis["values"] = _decades(low, high, unit)
     bars = (
         alt.Chart(alt.Data(values=values))
-        .mark_bar(color="var(--blue)", stroke="var(--ground)", strokeWidth=1)
+        .mark_bar(stroke="var(--ground)", strokeWidth=1)
         .encode(
+            color=alt.Color("colour:N", scale=None),
             x=alt.X("low:Q", scale=scale, axis=axis),
             x2="high:Q",
             y=_count_axis(max(bin.count for bin in bins), y),

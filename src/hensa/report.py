@@ -92,9 +92,9 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
 
     Examples
     --------
-    >>> report("paid.txt")
+    >>> report("paid.parquet", lang="fr")
     Traceback (most recent call last):
-    hensa.errors.HensaError: paid.txt ends in none of .csv, .csv.gz, .parquet, .arrow, .feather
+    hensa.errors.DataError: lang is 'fr'; it must be "en" or "ja".
     """
     if lang not in get_args(Lang):
         raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
@@ -980,6 +980,10 @@ def _signed(points: int, words: Words) -> str:
     return words("difference_is", n=f"{points:+,}" if points else "0")
 
 
+def _colour(bin: Bin) -> str:
+    return "var(--gain)" if bin.low is not None and bin.low > 0 else "var(--lose)"
+
+
 def _change_sections(
     about: About,
     name: str,
@@ -1033,15 +1037,17 @@ def _change_sections(
     filled = changes.sizes.filled()
     if filled and (len(filled) > 1 or filled[0].low != 0):
         labels = [bin_text(bin, words, True) for bin in filled]
+        colours = ["var(--muted)" if bin.low == 0 else _colour(bin) for bin in filled]
         sizes.chart(
             words("sizes_title"),
-            charts.histogram(filled, labels, words("difference"), words("rows"), 0.0, None, 1.0),
+            charts.histogram(filled, labels, words("difference"), words("rows"), unit=1.0, colours=colours),
             words("sizes_label", gains=f"{total.gains:,}", loses=f"{total.loses:,}", stays=f"{total.stays:,}"),
             words.columns("difference rows share"),
             [
                 (label, f"{bin.count:,}", percent(bin.count, total.rows))
                 for label, bin in zip(labels, filled, strict=True)
             ],
+            legend=[("var(--gain)", words("gain")), ("var(--lose)", words("lose")), ("var(--muted)", words("stay"))],
         )
     yield sizes
     largest = Section(f"largest{suffix}", words("largest") + against, words("largest_lead"))

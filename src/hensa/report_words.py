@@ -212,7 +212,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "top_rows": "ポイントの多い{n}行",
         "friend_points_paid": "友達への付与ポイント",
         "population": "母集団",
-        "population_lead": "それぞれの数の分布です。各行のスコアは、平均からの隔たりを標準偏差で測って決まります。行数は対数目盛です。",
+        "population_lead": "各項目の分布です（行数は対数目盛）。スコアは、平均からの隔たりを標準偏差で測ります。",
         "population_lead_plain": "制度が参照する数の分布です。行数は対数目盛です。",
         "mean_is": "平均 {mean}",
         "sd_is": "平均 ± 標準偏差（{sd}）",

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 import hensa
 from hensa import kernels
-from hensa.cli import compare, events, explain, ledger, programs, score, verify
+from hensa.cli import compare, events, explain, ledger, programs, report, score, verify
 from hensa.terminal import Commands, Stop, ending, typer
 
 __all__ = ["app", "main"]
@@ -53,6 +53,7 @@ for command in (
     compare.compare,
     ledger.rows,
     ledger.sample,
+    report.report,
     verify.verify,
 ):
     app.command()(command)

@@ -32,6 +32,7 @@ __all__ = [
     "piped_each",
     "readable",
     "readable_or_none",
+    "with_format",
     "writable",
     "writable_if_any",
 ]

@@ -245,7 +245,7 @@ def schema_of(path: str) -> pa.Schema:
         Path(path).open("rb").close()  # as in read()
         if format == "csv":
             return pa.schema([(name, pa.string()) for name in header_of(path)])
-        with _reading("Parquet" if format == "parquet" else "an Arrow file"):
+        with reading("Parquet" if format == "parquet" else "an Arrow file"):
             return pq.read_schema(path) if format == "parquet" else pa.ipc.open_file(pa.OSFile(path)).schema
 
 

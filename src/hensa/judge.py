@@ -173,6 +173,7 @@ class PopulationJudge(Judge):
             abs(constants.k) <= (2**62 if view.kind in _LONG else 2**52)
             for view, constants in zip(self.views.measures, found, strict=True)
         ]
+        e0 = np.array([reduce(add, (constants.e for constants in found), _SMALLEST)])
         return {
             "k": np.array([(constants.k & _WORD, constants.k >> 64 & _WORD) for constants in found], dtype=np.uint64),
             "k_double": [constants.k_double for constants in found],
@@ -180,7 +181,7 @@ class PopulationJudge(Judge):
             "near": near,
             "c": np.array([constants.c for constants in found]),
             "single_c": np.array([constants.single_c for constants in found]),
-            "e0": np.array([reduce(add, (constants.e for constants in found), _SMALLEST)]),
+            "e0": e0,
             "slot": np.array(slot, dtype=np.int64),
             "multiplier": np.array([m % 2**64 for m in multiplier], dtype=np.uint64),
             "n_words": 2 * len(found),
@@ -189,6 +190,7 @@ class PopulationJudge(Judge):
             "cohorts": None,
             "cohort_k": None,
             **self.lookup.constants,
+            "e": self.lookup.error(float(e0[0])),
         }
 
 
@@ -337,6 +339,7 @@ class CohortJudge(Judge):
             "cohorts": self.numbers,
             "cohort_k": self.wide_k,
             **self.lookup.constants,
+            "e": self.lookup.error(float(self.e0.max(initial=0.0))),
         }
 
 

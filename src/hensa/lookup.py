@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil, floor, inf, lcm, nan
+from math import ceil, floor, frexp, inf, lcm, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from hensa.tiers import Tiers
 __all__ = ["Lookup", "lookup"]
 
 _MOST_BUCKETS = 4096
+_MAGIC = 1.5 * 2.0**52
+"""Added and taken away again, it rounds a float64 to the nearest integer, as the kernel does."""
 _ROUND: dict[str, Callable[[Fraction], int]] = {
     "floor": floor,
     "half_up": lambda x: floor(x + Fraction(1, 2)),
@@ -31,6 +33,11 @@ class Lookup(NamedTuple):
     weights: list[Fraction]
     """scale · weight / sum of weights, of each measure of a score."""
     reward: Reward | None
+
+    def error(self, e0: float) -> float:
+        """The largest error bound of a score of which no term is beyond the reach; infinite if no bucket allows it."""
+        most = float(self.constants["most"]) + e0
+        return most if most < self.constants["margin"] else inf
 
     def points(self, base: Fraction, count: int) -> int:
         """The reward of one row, by integers of any size."""
@@ -73,13 +80,19 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
     if isinstance(rule, StandardScore):
         total = sum(measure.weight for measure in rule.measures)
         weights = [rule.scale * measure.weight / total for measure in rule.measures]
+        bound = (len(weights) + 16) * 2.0**-53
+        # No row of a population of up to 2^28 rows is further than 2^14 SDs from the mean.
+        exponent = frexp(max(abs(float(weight)) for weight in weights))[1] + 14
+        reach = 2.0 ** min(max(exponent, -900), 900)
         centre_count = bisect_right(program.rate_table.thresholds, rule.centre)
         constants |= {
             "stages": None,
             "centre": float(rule.centre),
             "centre_count": centre_count,
             "centre_score": Tiers(program, [], []).on_step(float(rule.centre), centre_count),
-            "bound": (len(weights) + 16) * 2.0**-53,
+            "bound": bound,
+            "lift": 3 * reach,
+            "most": bound * (2 * len(weights) * reach + abs(float(rule.centre))) * (1 + 2.0**-20),
             **_buckets(constants["thresholds"]),
         }
     if unit is not None and program.reward is not None:
@@ -90,6 +103,17 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
 def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
     """The axis of scores cut into buckets: bucket b is [b - 0.5, b + 0.5] in units of their width."""
     origin, span = thresholds[0], thresholds[-1] - thresholds[0]
+    gap, numbers = span / max(len(thresholds) - 1, 1), np.arange(len(thresholds))
+    if gap and len(thresholds) <= _MOST_BUCKETS and np.array_equal(numbers * gap + origin, thresholds):
+        # Each has a bucket of its own; the next one is a whole width from it.
+        return {
+            "cut": thresholds,
+            "below": numbers,
+            "origin": float(origin),
+            "per_unit": float(1 / gap),
+            "width": float(gap),
+            "margin": float(0.4 * gap),
+        }
     # Gaps of 2.5 buckets or more leave at most one threshold in a bucket and half a bucket on both sides of it.
     wanted = 2.5 * span / np.diff(thresholds).min(initial=inf) + 1
     n_buckets = int(min(wanted, _MOST_BUCKETS))
@@ -104,6 +128,7 @@ def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
         "below": below.astype(np.int64),
         "origin": float(origin),
         "per_unit": float(per_unit),
+        "width": 0.0,
         "margin": 0.4 / per_unit if per_unit else inf,
     }
 
@@ -122,14 +147,18 @@ def _division(shares: list[Fraction], unit: Fraction, reward: Reward) -> dict[st
     while fits and (largest << (base_bits + 1)) + addend < 2**51 and base_bits < 50:
         base_bits += 1
     longs = denominator * largest + addend < 2**62 and denominator < 2**62
+    rates = np.array([float(share) for share in shares])
+    exact = np.array([float(n) if fits else 0.0 for n in numerators])
+    per_share = float(unit * denominator) if fits else 0.0
+    proportional = np.array_equal(rates * per_share + _MAGIC - _MAGIC, exact)
     return {
-        "numerator": np.array([float(n) if fits else 0.0 for n in numerators]),
+        "numerator": exact,
+        "per_share": per_share if proportional else 0.0,
         "numerator_long": np.array([n if longs else 0 for n in numerators], dtype=np.int64),
         "addend": float(addend) if fits else 0.0,
         "denominator": float(denominator) if fits else 1.0,
         "addend_long": addend if longs else 0,
         "denominator_long": denominator if longs else 1,
-        "cap": inf if reward.cap is None else float(min(reward.cap, 2**52)),
         "cap_long": 2**63 - 1 if reward.cap is None else reward.cap,
         "base_bits": base_bits,
         "fits": fits,

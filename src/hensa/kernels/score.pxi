@@ -9,6 +9,9 @@
 #     m   = (|t_1| + |t_2|) + ...
 #     E   = bound (m + |s|) + e_0         docs/exactness.md proves |s - exact score| < E
 #
+# E is at most e if all |t_i| <= 2^r, and hardly any score is that near to a threshold: so m and E are computed only for
+# the rows of tiles in which some |t_i| is larger or some score is.
+#
 # A row whose s lies within E of a threshold is decided by `decide`, in integers; such rows repeat few
 # values, which are kept in a table so that each is decided once.
 #
@@ -89,24 +92,46 @@ ctypedef fused narrow_t:
     double
 
 
-cdef void add_first(const narrow_t* x, int64_t n, double k, double f, double c, double centre,
-                    double* s, double* m) noexcept nogil:
+# With lift = 3 * 2^r, t + lift has the exponent of lift if |t| < 2^r, and another, or is negative, if |t| > 2^r (1 + 2^-50)
+# or t is a NaN: `beyond` gathers the bits that differ.
+
+cdef void add_first(const narrow_t* x, int64_t n, double k, double f, double c, double centre, double lift,
+                    double* s, uint64_t* beyond) noexcept nogil:
     # for integers x - k is exact, as both are below 2^52
     cdef int64_t i
     cdef double t
+    cdef uint64_t bits = 0, zero = hensa_bits(lift)
     for i in range(n):
         t = ((<double> x[i] - k) - f) * c
         s[i] = centre + t
-        m[i] = fabs(t)
+        bits |= hensa_bits(t + lift) ^ zero
+    beyond[0] |= bits
 
 
-cdef void add_next(const narrow_t* x, int64_t n, double k, double f, double c, double* s, double* m) noexcept nogil:
+cdef void add_next(const narrow_t* x, int64_t n, double k, double f, double c, double lift,
+                   double* s, uint64_t* beyond) noexcept nogil:
     cdef int64_t i
     cdef double t
+    cdef uint64_t bits = 0, zero = hensa_bits(lift)
     for i in range(n):
         t = ((<double> x[i] - k) - f) * c
         s[i] = s[i] + t
-        m[i] = m[i] + fabs(t)
+        bits |= hensa_bits(t + lift) ^ zero
+    beyond[0] |= bits
+
+
+cdef void add_sizes(const narrow_t* x, int64_t n, double k, double f, double c, double* m) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        m[i] = m[i] + fabs(((<double> x[i] - k) - f) * c)
+
+
+cdef void find_beyond(const double* t, int64_t n, double lift, uint64_t* beyond) noexcept nogil:
+    cdef int64_t i
+    cdef uint64_t bits = 0, zero = hensa_bits(lift)
+    for i in range(n):
+        bits |= hensa_bits(t[i] + lift) ^ zero
+    beyond[0] |= bits
 
 
 cdef void single_scores(const narrow_t* x, int64_t n, double k, double f, double c, double centre,
@@ -175,40 +200,42 @@ cdef const double* differences(int kind, const void* x, int64_t n, const Mean* m
 
 
 cdef enum:
-    FIRST, NEXT, SINGLE             # which of the three loops
+    FIRST, NEXT, SINGLE, SIZES      # which of the four loops
 
 
-cdef void add_values(int loop, const narrow_t* x, int64_t n, double k, double f, double c, double centre,
-                     double* s, double* m) noexcept nogil:
+cdef void add_values(int loop, const narrow_t* x, int64_t n, double k, double f, double c, double centre, double lift,
+                     double* out, uint64_t* beyond) noexcept nogil:
     if loop == FIRST:
-        add_first(x, n, k, f, c, centre, s, m)
+        add_first(x, n, k, f, c, centre, lift, out, beyond)
     elif loop == NEXT:
-        add_next(x, n, k, f, c, s, m)
+        add_next(x, n, k, f, c, lift, out, beyond)
+    elif loop == SINGLE:
+        single_scores(x, n, k, f, c, centre, out)
     else:
-        single_scores(x, n, k, f, c, centre, s)
+        add_sizes(x, n, k, f, c, out)
 
 
 cdef void add_measure(int loop, int kind, const void* x, int64_t n, const Mean* mean, double c, double centre,
-                      double* s, double* m, double* scratch) noexcept nogil:
+                      double lift, double* out, uint64_t* beyond, double* scratch) noexcept nogil:
     cdef double k = mean.k_double, f = mean.f
     if kind == FLOAT64:
-        add_values[double](loop, <const double*> x, n, k, f, c, centre, s, m)
+        add_values[double](loop, <const double*> x, n, k, f, c, centre, lift, out, beyond)
     elif kind == FLOAT32:
-        add_values[float](loop, <const float*> x, n, k, f, c, centre, s, m)
+        add_values[float](loop, <const float*> x, n, k, f, c, centre, lift, out, beyond)
     elif not mean.near or kind == INT64 or kind == UINT64 or kind == DECIMAL128:
-        add_values[double](loop, differences(kind, x, n, mean, scratch), n, 0.0, f, c, centre, s, m)
+        add_values[double](loop, differences(kind, x, n, mean, scratch), n, 0.0, f, c, centre, lift, out, beyond)
     elif kind == INT8:
-        add_values[int8_t](loop, <const int8_t*> x, n, k, f, c, centre, s, m)
+        add_values[int8_t](loop, <const int8_t*> x, n, k, f, c, centre, lift, out, beyond)
     elif kind == INT16:
-        add_values[int16_t](loop, <const int16_t*> x, n, k, f, c, centre, s, m)
+        add_values[int16_t](loop, <const int16_t*> x, n, k, f, c, centre, lift, out, beyond)
     elif kind == INT32:
-        add_values[int32_t](loop, <const int32_t*> x, n, k, f, c, centre, s, m)
+        add_values[int32_t](loop, <const int32_t*> x, n, k, f, c, centre, lift, out, beyond)
     elif kind == UINT16:
-        add_values[uint16_t](loop, <const uint16_t*> x, n, k, f, c, centre, s, m)
+        add_values[uint16_t](loop, <const uint16_t*> x, n, k, f, c, centre, lift, out, beyond)
     elif kind == UINT32:
-        add_values[uint32_t](loop, <const uint32_t*> x, n, k, f, c, centre, s, m)
+        add_values[uint32_t](loop, <const uint32_t*> x, n, k, f, c, centre, lift, out, beyond)
     else:
-        add_values[uint8_t](loop, <const uint8_t*> x, n, k, f, c, centre, s, m)
+        add_values[uint8_t](loop, <const uint8_t*> x, n, k, f, c, centre, lift, out, beyond)
 
 
 # ---------------------------------------------------------------- steps
@@ -225,7 +252,7 @@ cdef struct Table:
     double origin                   # bucket = (score - origin) * per_unit, to the nearest integer
     double per_unit
     double last_bucket
-    double margin
+    double width                    # not 0: the cut of bucket b is origin + b * width, and b thresholds lie below
     double bound
     const double* rate              # rate[count]
     const uint16_t* step            # step[count]
@@ -235,9 +262,9 @@ cdef struct Table:
     double addend
     int64_t addend_long
     double denominator
+    double per_share                # not 0: numerator[count] is rate[count] * per_share, rounded, for every count
     int64_t denominator_long
-    double cap                      # infinity: none
-    int64_t cap_long
+    int64_t cap_long                # 2^63 - 1: none
     bint fits                       # every number above is exact in float64, and below 2^51 ...
     int base_bits                   # ... as is base * numerator + addend for |base| <= 2^base_bits
     bint longs_suffice              # denominator * numerator + addend < 2^62
@@ -268,15 +295,27 @@ cdef void count_thresholds(hensa_table s, hensa_table cut, hensa_long_table belo
         count[i] = below[bucket[i]] + <int64_t> (s[i] >= cut[i])
 
 
-cdef int64_t near_cuts(hensa_table s, hensa_table m, hensa_table cut, hensa_table e0, int64_t n, double bound,
-                       double margin) noexcept nogil:
-    """How many s may be within their error of a threshold; a NaN is near."""
+cdef int64_t near_cuts(hensa_table s, hensa_table cut, int64_t n, double e) noexcept nogil:
+    """How many s may be within their error, at most e, of a threshold; a NaN is near."""
     cdef int64_t i, far = 0
-    cdef double e, distance
     for i in range(n):
-        e = bound * (m[i] + fabs(s[i])) + e0[i]
-        distance = fabs(s[i] - cut[i])
-        far += <int64_t> (distance > e) & <int64_t> (e < margin)
+        far += <int64_t> (fabs(s[i] - cut[i]) > e)
+    return n - far
+
+
+cdef int64_t count_evenly(hensa_table s, int64_t n, double origin, double per_unit, double last, double width,
+                          double e, hensa_longs count) noexcept nogil:
+    """The three loops above, and near_cuts, for thresholds that are evenly spaced."""
+    cdef int64_t i, far = 0
+    cdef double b, distance
+    for i in range(n):
+        b = (s[i] - origin) * per_unit
+        b = b if b > 0.0 else 0.0      # also a NaN
+        b = b if b < last else last
+        b = b + MAGIC
+        distance = s[i] - ((b - MAGIC) * width + origin)
+        far += <int64_t> (fabs(distance) > e)
+        count[i] = <int64_t> (hensa_bits(b) - MAGIC_BITS) + <int64_t> (distance >= 0.0)
     return n - far
 
 
@@ -423,27 +462,32 @@ cdef const int64_t* as_longs(int kind, const void* x, int64_t n, int64_t* scratc
     return NULL if spread else scratch
 
 
-cdef bint rewards_fast(hensa_long_table base, hensa_long_table count, int64_t n, const Table* table,
+cdef bint rewards_fast(hensa_long_table base, hensa_table share, int64_t n, double scale, const Table* table,
                        hensa_longs out) noexcept nogil:
-    """floor((base * numerator + addend) / denominator) in float64, exactly. False when some base is too large.
+    """floor((base * numerator + addend) / denominator) in float64, exactly, where share * scale, rounded, is the
+    numerator. False when some base is too large.
 
-    Every product p is an integer below 2^51. The computed p / den - 1/2 is off by less than
-    p (2^-52 + 2^-53) / den < (3/4) / den, and the fraction of p / den is at most 1 - 1/den; so rounded to
-    nearest it is floor(p / den) or one less, and the remainder, which is exact, says which."""
+    Every product p is an integer below 2^51. The computed p / den is off by less than p 2^-52 / den < 1/2, so rounded
+    to nearest it is less than 1 from p / den: its floor, or one more if that is above it. The remainder, which is
+    exact, says which."""
     cdef int64_t i
     cdef uint64_t spread = 0, limit = <uint64_t> 1 << table.base_bits
-    cdef double product, quotient, rest, add_ = table.addend, den = table.denominator, inverse = 1.0 / den
-    cdef double cap = table.cap
-    cdef hensa_table numerator = table.numerator
+    cdef double numerator, product, quotient, rest
+    cdef double add_ = table.addend, den = table.denominator, inverse = 1.0 / den
     for i in range(n):
         spread |= <uint64_t> base[i] + limit
-        product = (hensa_double(<uint64_t> base[i] + MAGIC_BITS) - MAGIC) * numerator[count[i]] + add_
-        quotient = ((product * inverse - 0.5) + MAGIC) - MAGIC
-        rest = product - quotient * den
-        quotient = quotient + (1.0 if rest >= den else 0.0)
-        quotient = quotient if quotient < cap else cap
-        out[i] = <int64_t> (hensa_bits(quotient + MAGIC) - MAGIC_BITS)
+        numerator = (share[i] * scale + MAGIC) - MAGIC
+        product = (hensa_double(<uint64_t> base[i] + MAGIC_BITS) - MAGIC) * numerator + add_
+        quotient = product * inverse + MAGIC
+        rest = product - (quotient - MAGIC) * den
+        out[i] = <int64_t> (hensa_bits(quotient) - MAGIC_BITS) - <int64_t> (rest < 0.0)
     return spread >> (table.base_bits + 1) == 0 and table.fits
+
+
+cdef void cap_rewards(int64_t n, int64_t cap, hensa_longs reward) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        reward[i] = reward[i] if reward[i] < cap else cap
 
 
 cdef bint reward_long(int64_t base, int64_t numerator, const Table* table, int64_t* out) noexcept nogil:
@@ -547,8 +591,8 @@ cdef int remember(Decided* table, const uint64_t* key, int64_t count, double sco
 
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
-    double other[TILE]              # differences, then cuts, then rates
-    double e0[TILE]
+    double other[TILE]              # differences, then cuts, then numerators
+    double rate[TILE]
     int64_t bucket[TILE]            # then rewards
     double single[TILE]
     uint16_t step[TILE]
@@ -608,6 +652,7 @@ cdef class Scorer:
     cdef Py_ssize_t n_measures, n_views
     cdef Table table
     cdef double centre
+    cdef double lift, e                     # E is at most e where |t_i| <= 2^r
     cdef Mean* means
     cdef const double[::1] c
     cdef const double[::1] single_c
@@ -677,7 +722,9 @@ cdef class Scorer:
         self.table.origin = constants["origin"]
         self.table.per_unit = constants["per_unit"]
         self.table.last_bucket = doubles.shape[0] - 1
-        self.table.margin = constants["margin"]
+        self.table.width = constants["width"]
+        self.lift = constants["lift"]
+        self.e = constants["e"]
         self.table.bound = constants["bound"]
         return 0
 
@@ -727,7 +774,7 @@ cdef class Scorer:
             self.table.denominator = constants["denominator"]
             self.table.denominator_long = constants["denominator_long"]
             self.table.fits = constants["fits"]
-            self.table.cap = constants["cap"]
+            self.table.per_share = constants["per_share"]
             self.table.cap_long = constants["cap_long"]
             self.table.base_bits = constants["base_bits"]
             self.table.longs_suffice = constants["longs_suffice"]
@@ -777,8 +824,6 @@ cdef class Scorer:
             for i in range(len(outputs["singles"])):
                 singles[i] = <double*> <size_t> outputs["singles"][i]
             new_decided(&decided, 64, self.n_words)
-            for i in range(TILE):
-                tile.e0[i] = self.e0[0] if self.minimums == NULL and self.codes is None else 0.0
             with nogil:
                 while row < stop:
                     n = TILE if stop - row > TILE else stop - row
@@ -797,33 +842,47 @@ cdef class Scorer:
     cdef int score_rows(self, int64_t row, int64_t n, Tile* tile, bint masked, const Output* out, double** singles,
                         Decided* decided, uint64_t* key) except -1 nogil:
         """Counts the thresholds that the score of each row reaches."""
-        cdef int64_t i
         cdef Py_ssize_t j
         cdef const void* x
         cdef double* s = tile.s
+        cdef uint64_t beyond = 0
+        cdef int64_t near
         for j in range(self.n_measures):
             x = window(self.views[j], row, n, tile.window)
             if self.codes is not None:
                 self.add_cohorts(j, x, row, n, tile, singles[j] != NULL)
             else:
                 add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, self.means + j, self.c[j],
-                            self.centre, s, tile.m, tile.other)
+                            self.centre, self.lift, s, &beyond, tile.other)
                 if singles[j] != NULL:
                     add_measure(SINGLE, self.views[j].kind, x, n, self.means + j, self.single_c[j],
-                                self.centre, tile.single, NULL, tile.other)
+                                self.centre, self.lift, tile.single, NULL, tile.other)
             if singles[j] != NULL:
                 if masked:
                     zero_nulls[double](tile.single, tile.valid, n, tile.single)
                 emit(singles[j] + row, tile.single, 8 * n, out.stream)
-        find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
-        look_up(self.table.cut, tile.bucket, n, tile.other)
-        count_thresholds(s, tile.other, self.table.below, tile.bucket, n, tile.count)
         if self.codes is not None:
-            for i in range(n):
-                tile.e0[i] = self.e0[self.codes[row + i]]
-        if near_cuts(s, tile.m, tile.other, tile.e0, n, self.table.bound, self.table.margin):
+            find_beyond(tile.m, n, self.lift, &beyond)
+        if self.table.width != 0.0:
+            near = count_evenly(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, self.table.width,
+                                self.e, tile.count)
+        else:
+            find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
+            look_up(self.table.cut, tile.bucket, n, tile.other)
+            count_thresholds(s, tile.other, self.table.below, tile.bucket, n, tile.count)
+            near = near_cuts(s, tile.other, n, self.e)
+        if near or beyond >> 52:
             self.settle(row, n, s, tile, masked, decided, key)
         return 0
+
+    cdef void find_sizes(self, int64_t row, int64_t n, Tile* tile) noexcept nogil:
+        """m of all rows; add_cohorts has it already."""
+        cdef Py_ssize_t j
+        if self.codes is None:
+            memset(tile.m, 0, n * sizeof(double))
+            for j in range(self.n_measures):
+                add_measure(SIZES, self.views[j].kind, window(self.views[j], row, n, tile.window), n, self.means + j,
+                            self.c[j], 0.0, 0.0, tile.m, NULL, tile.other)
 
     cdef int64_t tile(self, int64_t row, int64_t n, Tile* tile, const Output* out, double** singles,
                       Decided* decided, uint64_t* key, int64_t* off_table) except -1 nogil:
@@ -831,7 +890,8 @@ cdef class Scorer:
         cdef const void* x
         cdef const int64_t* base
         cdef double* s = tile.s
-        cdef double* rate = tile.other
+        cdef double* rate = tile.rate
+        cdef const double* share = rate
         cdef int64_t* reward = tile.bucket
         cdef bint masked = valid < n, bonuses
 
@@ -841,8 +901,9 @@ cdef class Scorer:
             self.reach_stages(row, n, tile, masked)
         else:
             self.score_rows(row, n, tile, masked, out, singles, decided, key)
-        if out.rate != NULL:
+        if out.rate != NULL or (out.reward != NULL and self.table.per_share != 0.0):
             look_up(self.table.rate, tile.count, n, rate)
+        if out.rate != NULL:
             if masked:
                 zero_nulls[double](rate, tile.valid, n, rate)
             emit(out.rate + row, rate, 8 * n, out.stream)
@@ -860,8 +921,13 @@ cdef class Scorer:
             bonuses = self.previous != NULL and self.bonuses_of(row, n, tile, masked)
             x = window(self.base, row, n, tile.window)
             base = as_longs(self.base.kind, x, n, tile.base)
-            if base == NULL or not rewards_fast(base, tile.count, n, &self.table, reward):
+            if self.table.per_share == 0.0:
+                look_up(self.table.numerator, tile.count, n, tile.other)
+                share = tile.other
+            if base == NULL or not rewards_fast(base, share, n, self.table.per_share or 1.0, &self.table, reward):
                 self.reward_rows(row, n, base, tile, masked, reward)
+            elif self.table.cap_long < <int64_t> 0x7FFFFFFFFFFFFFFF:
+                cap_rewards(n, self.table.cap_long, reward)
             if bonuses and not add_bonuses(tile.bonus, n, self.table.cap_long, reward):
                 self.pay_rows(row, n, tile, masked, reward)
             if masked:
@@ -909,9 +975,11 @@ cdef class Scorer:
                     Decided* decided, uint64_t* key) except -1 nogil:
         """Gives every row that lies near a threshold its exact count and score."""
         cdef int64_t i, place
+        self.find_sizes(row, n, tile)
         for i in range(n):
             if (masked and not tile.valid[i]) or \
-                    place_by_bisection(s[i], tile.m[i], tile.e0[i], &self.table, tile.count + i):
+                    place_by_bisection(s[i], tile.m[i], self.e0[0 if self.codes is None else self.codes[row + i]],
+                                       &self.table, tile.count + i):
                 continue
             if tile.m[i] == 0.0 and self.integers:
                 # every measure is at its mean or constant: the score is the centre

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import exact_moments, program
+from msgspec.structs import replace
 
 import hensa
 from hensa import DataError, Program
 from hensa.explanation import _WORDS, NAMES
 from hensa.next_step import Further
+from hensa.program import Criterion, RateTable, Stages
 
 HAPITAS = Program.load("hapitas-friend")
 WORKED = {"new_referrals": [10] * 99 + [5000], "ad_users": [7] * 100, "friend_points": [100_005] * 100}
@@ -279,6 +281,59 @@ def test_nearly_all_rows_of_a_sample_are_decided_without_integers(monkeypatch):
     assert len(asked) < 20
 
 
+@settings(max_examples=80, deadline=None)
+@given(cases(), st.data())
+def test_the_columns_of_a_rate_give_the_first_number_that_brute_force_finds(case, data):
+    rows, rules = case
+    n = len(rules.rates.steps)
+    paid = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))  # rates that need not rise
+    steps = [(step.threshold, rate) for step, rate in zip(rules.rates.steps, paid, strict=True)]
+    rules = replace(rules, rates=replace(rules.rates, steps=steps))
+    wanted = data.draw(st.integers(0, 3))
+
+    def is_paid(parts, above):
+        count = max(reached(parts, rules), rules.rates.below == "first")
+        return (paid[count - 1] if count else 0) >= wanted and count > above
+
+    for own in (False, True):
+        found = hensa.to_next_step(rows, rules, own_effect=own, rate=wanted)
+        for column in rows:
+            for index, number in enumerate(found[f"to_rate_{column}"].to_pylist()):
+                parts = parts_of(rows, index, rules, rows)
+                above = max(reached(parts, rules), rules.rates.below == "first")
+                if is_paid(parts, -1):
+                    assert number == 0
+                    continue
+
+                def by_force(numbers, column=column, index=index, above=above, own=own):
+                    for number in numbers:
+                        changed = with_further(rows, index, column, number)
+                        if is_paid(parts_of(changed, index, rules, changed if own else rows), above):
+                            return number
+                    return None
+
+                first = by_force(range(1, MOST + 1))
+                if number is not None and number > MOST:
+                    assert first is None
+                    assert by_force([number - 1, number]) == number
+                else:
+                    assert number == first
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases(), st.integers(0, 8))
+def test_an_explanation_gives_the_numbers_of_the_columns_of_a_rate(case, wanted):
+    rows, rules = case
+    fixed, own = (hensa.to_next_step(rows, rules, own_effect=effect, rate=wanted) for effect in (False, True))
+    for index in range(fixed.num_rows):
+        named = explained(rows, index, rules, rate=wanted).to_dict()["named_rate"]
+        nothing = dict.fromkeys(("population_fixed", "own_effect"), 0 if named["is_paid"] else None)
+        for column in rows:
+            numbers = named["further"][column] if "further" in named else nothing
+            name = f"to_rate_{column}"
+            assert numbers == {"population_fixed": fixed[name][index].as_py(), "own_effect": own[name][index].as_py()}
+
+
 # --- a named rate -----------------------------------------------------------------------------------------------------
 
 
@@ -517,6 +572,110 @@ def test_stages_are_the_facts_of_the_score():
 
 def test_a_row_without_a_stage_says_what_is_missing():
     assert str(staged(3, None)).splitlines()[1:] == ["Own points: not known."]
+
+
+@st.composite
+def stage_cases(draw):
+    """Rows of two columns of some type, stages with rates that need not rise, and a rate to reach."""
+    kind = draw(st.sampled_from(["int", "float", "decimal", "uint64"]))
+    n = draw(st.integers(1, 4))
+    steps = draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))
+    if kind in ("int", "uint64"):
+        of, array = st.integers(0, 12), pa.int16() if kind == "int" else pa.uint64()
+    elif kind == "float":
+        of, array = st.sampled_from([0.0, 0.1, 0.5, 1.25, 2.0, 3.75, 8.0, 1e-20, -1e-20]), pa.float64()
+    else:
+        of, array = st.decimals(-2, 12, places=2), pa.decimal128(9, 2)
+    length = draw(st.integers(1, 6))
+    rows = {name: draw(st.lists(of, min_size=length, max_size=length)) for name in "xy"}
+    minimum = st.one_of(st.integers(0, 10).map(Decimal), st.decimals(0, 10, places=1))
+    criteria = []
+    for stages in ([*range(1, n + 1)], draw(st.lists(st.integers(1, n), unique=True, min_size=1).map(sorted))):
+        minimums = draw(st.lists(minimum, min_size=len(stages), max_size=len(stages), unique=True).map(sorted))
+        criteria.append(list(zip(stages, minimums, strict=True)))
+    rules = Program(
+        name="stages",
+        rule=Stages(criteria=[Criterion(name, each) for name, each in zip("xy", criteria, strict=True)]),
+        rates=RateTable(below="zero", steps=[(stage, rate) for stage, rate in enumerate(steps, start=1)]),
+    )
+    table = pa.table({name: pa.array(values, array) for name, values in rows.items()})
+    return rows, table, rules, draw(st.integers(0, 4))
+
+
+@settings(max_examples=150, deadline=None)
+@given(stage_cases())
+def test_the_columns_of_stages_give_the_first_number_that_brute_force_finds(case):
+    rows, table, rules, wanted = case
+    found = hensa.to_next_step(table, rules, rate=wanted)
+    names = ["to_next_step_x", "to_next_step_y", "to_rate_x", "to_rate_y"]
+    assert found.column_names == ["x", "y", *names]
+    criteria = {criterion.column: criterion.minimums for criterion in rules.rule.criteria}
+
+    def stage(values):
+        reached = (e.stage for name in "xy" for e in criteria[name] if Fraction(values[name]) >= Fraction(e.minimum))
+        return max(reached, default=0)
+
+    def rate(values):
+        return rules.rates.steps[stage(values) - 1].rate if stage(values) else 0
+
+    def first(row, column, fits):
+        # from 15 on the values are beyond all minimums
+        changed = ({**row, column: Fraction(row[column]) + number} for number in range(16))
+        return next((number for number, values in enumerate(changed) if fits(values)), None)
+
+    for index in range(table.num_rows):
+        row = row_at(rows, index)
+        for column in "xy":
+            assert found[f"to_next_step_{column}"][index].as_py() == first(
+                row, column, lambda values, row=row: stage(values) > stage(row)
+            )
+            assert found[f"to_rate_{column}"][index].as_py() == first(
+                row,
+                column,
+                lambda values, row=row: rate(values) >= wanted and (stage(values) > stage(row) or values == row),
+            )
+        facts = hensa.explain(table.slice(index, 1).to_pylist()[0], rules, NOBODY, rate=wanted).to_dict()
+        for key, to in (("next_step", "to_next_step"), ("named_rate", "to_rate")):
+            further = (facts[key] or {}).get("further")
+            paid = key == "named_rate" and facts[key]["is_paid"]
+            expected = further or dict.fromkeys("xy", 0 if paid else None)
+            assert expected == {column: found[f"{to}_{column}"][index].as_py() for column in "xy"}
+
+
+def test_the_columns_of_hapi_tomo():
+    rows = {
+        "cumulative_referrals": [0, 2, 3, 999, 1000, None],
+        "own_points": [0, 2999, 3000, 0, 0, 0],
+        "friend_points": [1] * 6,
+    }
+    found = hensa.to_next_step(rows, HAPI_TOMO, rate=30).to_pydict()
+    # by friends to 1, 3, 50 (stage 4 is reached by own points), 1,000; 30% is paid from stage 4 on, of 10 friends
+    assert found["to_next_step_cumulative_referrals"] == [1, 1, 47, 1, None, None]
+    assert found["to_next_step_own_points"] == [3000, 1, None, None, None, None]
+    assert found["to_rate_cumulative_referrals"] == [10, 8, 0, 0, 0, None]
+    assert found["to_rate_own_points"] == [3000, 1, 0, 0, 0, None]
+
+
+def test_what_a_stage_takes_beyond_int64_is_an_error_that_names_the_row():
+    rules = HAPI_TOMO.to_toml().replace("[4, 3000,", "[4, 9223372036854775807,")
+    rows = {"cumulative_referrals": [1, 1], "own_points": [0, -1], "friend_points": [1, 1]}
+    with pytest.raises(DataError, match="Row 1 takes 9223372036854775808 further units of column 'own_points'"):
+        hensa.to_next_step(rows, Program.parse(rules))
+    rows["own_points"] = [0, 1]
+    found = hensa.to_next_step(rows, Program.parse(rules))["to_next_step_own_points"].to_pylist()
+    assert found == [2**63 - 1, 2**63 - 2]
+
+
+def test_what_a_decimal_of_any_scale_takes_is_exact():
+    own_points = pa.array([Decimal(-1), Decimal(0)], pa.decimal128(38, 0)).view(pa.decimal128(38, 60))
+    rows = {"cumulative_referrals": [1, 1], "own_points": own_points, "friend_points": [1, 1]}
+    found = hensa.to_next_step(rows, HAPI_TOMO)["to_next_step_own_points"].to_pylist()
+    assert found == [3001, 3000]  # -1e-60 and 0
+
+
+def test_events_have_no_next_step():
+    with pytest.raises(DataError, match="Program 'share-hapi' pays fixed amounts per event, so there is no next step"):
+        hensa.to_next_step({}, Program.load("share-hapi"))
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

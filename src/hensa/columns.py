@@ -65,6 +65,13 @@ class View(NamedTuple):
         """One value as Python has it."""
         return _cell(self.array, row)
 
+    def keys(self, rows: npt.NDArray[np.int64]) -> list[Any]:
+        """Of some rows numbers that are equal where the values are."""
+        array = self.array
+        if pa.types.is_decimal(array.type) and array.num_chunks:
+            array = pa.chunked_array([_digits(chunk) for chunk in array.chunks])
+        return array.take(pa.array(rows)).to_pylist()  # type: ignore[no-any-return]
+
 
 def _cell(array: pa.ChunkedArray, row: int) -> Any:
     """One value as Python has it; of decimals by way of their digits, as Arrow writes out no scale beyond 38."""

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import partial
-from itertools import groupby
-from math import ceil
 from typing import Any, Literal, TypeAlias, get_args
 
 from hensa.cohorts import names_of
 from hensa.errors import DataError
-from hensa.next_step import Further
+from hensa.next_step import Further, FurtherStages, paying_runs, rate_of
 from hensa.population import Population
 from hensa.program import Criterion, PerEvent, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
@@ -313,7 +311,7 @@ def explain(
     """
     if lang not in get_args(Lang):
         raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
-    wanted = None if rate is None else _rate(rate)
+    wanted = None if rate is None else rate_of(rate)
     if month is not None:
         program.check_month(month, any_month)
     cohort = {name: _cell(row, name) for name in names_of(by)}
@@ -352,15 +350,6 @@ def _of_cohort(population: Population, cohort: Mapping[str, Any]) -> Population:
         found = ", ".join(f"{name} {value!r}" for name, value in cohort.items())
         raise DataError(f"The population has no cohort of {found}; it has {len(population.cohorts):,} cohorts.")
     return population.cohorts[key]
-
-
-def _rate(rate: Decimal | int | str) -> Decimal:
-    try:
-        if isinstance(rate, Decimal | int | str) and Decimal(rate).is_finite() and abs(Decimal(rate).adjusted()) < 50:
-            return Decimal(rate)
-    except InvalidOperation:
-        pass
-    raise DataError(f'rate is {rate!r}; it must be a decimal number in the unit of the rate table, such as "27.5".')
 
 
 # --- a standard score ------------------------------------------------------------------------------------------------
@@ -427,11 +416,7 @@ def _standard_score_facts(
         facts["next_step"] = _target(further, values, [(above[0], len(rates.steps))], included)
         shown.append(above[0])
     if wanted is not None:
-        runs = [
-            (run[0], run[-1] + 1)
-            for pays, group in groupby(above, lambda index: rates.steps[index].rate >= wanted)
-            if pays and (run := list(group))
-        ]
+        runs = paying_runs(rates, wanted, above[0] - 1) if above else []
         facts["named_rate"] = {"wanted": str(wanted), "is_paid": Decimal(facts["rate"]) >= wanted}
         if runs and not facts["named_rate"]["is_paid"]:
             facts["named_rate"] |= _target(further, values, runs, included)
@@ -447,15 +432,15 @@ def _target(further: Further, values: list[Fraction], runs: list[tuple[int, int]
     step = further.rates.steps[runs[0][0]]
     ways = {"population_fixed": further.fixed} | ({"own_effect": further.own} if included else {})
     numbers = {
-        name: {way: _least(partial(decide, values, i), further, runs) for way, decide in ways.items()}
+        name: {way: _least(partial(decide, values, i), further.rates, runs) for way, decide in ways.items()}
         for i, name in enumerate(further.columns)
     }
     return {"step": runs[0][0], "threshold": str(step.threshold), "rate": str(step.rate), "further": numbers}
 
 
-def _least(decide: Callable[[Fraction], int | None], further: Further, runs: list[tuple[int, int]]) -> int | None:
-    """The smallest number that ends on a step of a run: scores rise with it, but one more may jump over a run."""
-    thresholds = further.rates.thresholds
+def _least(decide: Callable[[Fraction], int | None], rates: RateTable, runs: list[tuple[int, int]]) -> int | None:
+    """The smallest number that ends on a step of a run: steps rise with it, but one more may jump over a run."""
+    thresholds = rates.thresholds
     for first, end in runs:
         number = decide(thresholds[first])
         if number is None:
@@ -604,19 +589,20 @@ def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | Non
         }
         used += ["reward.base"] + ["reward.rounding"] * (product % 1 != 0) + ["reward.cap"] * is_capped
         used += ["rule.previous"] * (bonus > 0)
-    higher = range(stage + 1, len(rates.steps) + 1)
-    targets: list[tuple[str, Facts, list[int]]] = [("next_step", {}, [*higher])] if higher else []
+    n, further = len(rates.steps), FurtherStages(program)
+    values = [Fraction(found[name]) for name in further.columns]
+    targets: list[tuple[str, Facts, list[tuple[int, int]]]] = [("next_step", {}, [(stage, n)])] if stage < n else []
     if wanted is not None:
         facts["named_rate"] = {"wanted": str(wanted), "is_paid": Decimal(facts["rate"]) >= wanted}
-        pays = [target for target in higher if rates.steps[target - 1].rate >= wanted]
-        if pays and not facts["named_rate"]["is_paid"]:
-            targets.append(("named_rate", facts["named_rate"], pays))
-    for key, begun, stages in targets:
+        runs = paying_runs(rates, wanted, stage - 1)
+        if runs and not facts["named_rate"]["is_paid"]:
+            targets.append(("named_rate", facts["named_rate"], runs))
+    for key, begun, runs in targets:
         facts[key] = begun | {
-            "stage": stages[0],
-            "rate": str(rates.steps[stages[0] - 1].rate),
+            "stage": runs[0][0] + 1,
+            "rate": str(rates.steps[runs[0][0]].rate),
             "further": {
-                criterion.column: _more(criterion, found[criterion.column], stages) for criterion in rule.criteria
+                name: _least(partial(further.fixed, values, i), rates, runs) for i, name in enumerate(further.columns)
             },
         }
     shown = {stage: None, **{facts[key]["stage"]: None for key, *_ in targets}}
@@ -629,15 +615,6 @@ def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | Non
 def _stage(criterion: Criterion, value: Any) -> int:
     """The stage that one column reaches by itself; 0 for none."""
     return max((entry.stage for entry in criterion.minimums if Fraction(value) >= Fraction(entry.minimum)), default=0)
-
-
-def _more(criterion: Criterion, value: Any, stages: list[int]) -> int | None:
-    """The smallest number of further units that puts a row on one of these stages, all higher than its own."""
-    for entry in criterion.minimums:
-        number = ceil(Fraction(entry.minimum) - Fraction(value))
-        if entry.stage >= stages[0] and _stage(criterion, Fraction(value) + number) in stages:
-            return number
-    return None
 
 
 def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """What the next step takes: the smallest whole number of further units of one measure that lifts a row to a threshold.
 
+A stage takes what its minimum is more than the value, rounded up. So much for stages; a score depends on all rows.
+
 With d further units in one measure, and everything else as it is, the row's deviation and the population's variance
 follow from the sums without it. Let S = Σx, P = nΣx² - S² and A = nx - S of that measure, over n rows of which this is
 one. Putting x + d for x gives
@@ -19,9 +21,11 @@ population held fixed, z(d) = (x + d - mean)/SD rises without bound.
 Float64 proposes the number and a bound on its error says whether it is the one; integers decide the rest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from math import inf, isfinite, nan, sqrt
+from itertools import groupby
+from math import ceil, inf, isfinite, nan, sqrt
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,20 +38,20 @@ from hensa.errors import DataError
 from hensa.moments import Moments
 from hensa.population import Population
 from hensa.population import population as population_of
-from hensa.program import Program, StandardScore
+from hensa.program import Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
 from hensa.tiers import Tiers
 
-__all__ = ["Further", "to_next_step"]
+__all__ = ["Further", "FurtherStages", "paying_runs", "rate_of", "to_next_step"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Int32s: TypeAlias = npt.NDArray[np.int32]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
 _SMALLEST_SD = 2.0**-1000
 """Below, float64 has fewer bits; then integers decide."""
 _MOST = 2**63 - 1
-_OFF_TABLE = 2**16 - 1
-"""No step has this index; it stands for a score below the first threshold of a table with below = "zero"."""
 _BLOCK = 1 << 16
 
 
@@ -232,36 +236,100 @@ def _float(number: Fraction | float) -> float:
         return inf
 
 
+class FurtherStages:
+    """Decides how many further units of a criterion take a row to a stage.
+
+    Parameters
+    ----------
+    program : Program
+        With a stage rule.
+    """
+
+    def __init__(self, program: Program) -> None:
+        assert isinstance(program.rule, Stages)
+        self.rule, self.rates = program.rule, program.rate_table
+        self.columns = [criterion.column for criterion in self.rule.criteria]
+
+    def minimum(self, criterion: int, stage: Fraction) -> Fraction | None:
+        """What a column must be for this stage or a higher one; None if it reaches none."""
+        minimums = self.rule.criteria[criterion].minimums
+        return next((Fraction(entry.minimum) for entry in minimums if entry.stage >= stage), None)
+
+    def fixed(self, values: Sequence[Fraction], criterion: int, threshold: Fraction) -> int | None:
+        """The smallest number; None if no number does.
+
+        The row must not reach the stage as it is.
+        """
+        minimum = self.minimum(criterion, threshold)
+        return None if minimum is None else ceil(minimum - values[criterion])
+
+
+def paying_runs(rates: RateTable, wanted: Decimal, above: int = -1) -> list[tuple[int, int]]:
+    """The runs (first, end) of steps above one that pay a rate or more."""
+    runs = []
+    for pays, steps in groupby(range(above + 1, len(rates.steps)), lambda step: rates.steps[step].rate >= wanted):
+        first, *rest = steps
+        if pays:
+            runs.append((first, first + len(rest) + 1))
+    return runs
+
+
+def rate_of(rate: Decimal | int | str) -> Decimal:
+    """A rate in the unit of its table.
+
+    Raises
+    ------
+    DataError
+        It is none.
+    """
+    try:
+        if isinstance(rate, Decimal | int | str) and Decimal(rate).is_finite() and abs(Decimal(rate).adjusted()) < 50:
+            return Decimal(rate)
+    except InvalidOperation:
+        pass
+    raise DataError(f'rate is {rate!r}; it must be a decimal number in the unit of the rate table, such as "27.5".')
+
+
 def to_next_step(
-    rows: Any, program: Program, population: Population | None = None, own_effect: bool = False
+    rows: Any,
+    program: Program,
+    population: Population | None = None,
+    own_effect: bool = False,
+    rate: Decimal | int | str | None = None,
 ) -> pa.Table:
-    """How many further units of each measure take every row to its next step.
+    """How many further units of each measure take every row to its next step, or to a rate.
 
     Further newcomers, say: the smallest whole number of them that, with everything else as it is, lifts the row's exact
-    score to the next threshold of the rate table. The step may be jumped over; higher steps count as reached.
+    score to the next threshold of the rate table, or one of its columns to the minimum of the next stage. The step may
+    be jumped over; higher steps count as reached.
 
     Parameters
     ----------
     rows : object
         As for `score`.
     program : Program
-        With a standard-score rule.
+        With a rule of standard scores or of stages.
     population : Population, optional
-        What the rows are scored against, instead of their own population.
+        What the rows are scored against, instead of their own population. It has no bearing on stages.
     own_effect : bool
         Whether the row's own further units move the mean and SD of the population. The row must then be one of the
         population's; without it the population is held fixed, which is right for a population of another month.
+    rate : Decimal, int or str, optional
+        Also what it takes to be on a higher step that pays at least this rate, in the unit of the table: "27.5". A step
+        that pays less and lies between does not count.
 
     Returns
     -------
     pyarrow.Table
-        The rows' own columns, then ``to_next_step_<measure>`` (int64) for each measure; null where no number reaches
-        the next step, on the highest step, and where the row has no score.
+        The rows' own columns, then ``to_next_step_<measure>`` (int64) for each measure or criterion; null where no
+        number reaches the next step, on the highest step, and where the row has no score. With `rate` also
+        ``to_rate_<measure>`` (int64): 0 where the row is paid that rate already, null where no number reaches it.
 
     Raises
     ------
     DataError
-        As for `score`; a row that cannot be one of the population's with `own_effect`; a number beyond int64.
+        As for `score`; a row that cannot be one of the population's with `own_effect`; a number beyond int64; a `rate`
+        that is none; a program that pays per event.
 
     References
     ----------
@@ -276,68 +344,183 @@ def to_next_step(
     [10, 10]
     >>> to_next_step(rows, program, own_effect=True)["to_next_step_new_referrals"].to_pylist()
     [11, None]
+    >>> to_next_step(rows, program, rate=10)["to_rate_new_referrals"].to_pylist()
+    [10, 0]
     """
-    if not isinstance(program.rule, StandardScore) or program.rates is None:
-        raise DataError(
-            f"Program {program.name!r} has no standard scores, so its next step takes no number of a measure."
-        )
+    if program.rates is None:
+        raise DataError(f"Program {program.name!r} pays fixed amounts per event, so there is no next step.")
+    wanted = None if rate is None else rate_of(rate)
     table = table_of(rows)
-    names = [f"to_next_step_{measure.column}" for measure in program.rule.measures]
+    is_staged = isinstance(program.rule, Stages)
+    columns = [
+        each.column for each in (program.rule.criteria if isinstance(program.rule, Stages) else program.measures)
+    ]
+    names = [
+        f"{to}_{column}" for to in ("to_next_step", *(["to_rate"] if rate is not None else [])) for column in columns
+    ]
     for name in names:
         if name in table.column_names:
             raise DataError(f"The rows already have a column {name!r}; rename it.")
     read = table.select([name for name in program.columns if name in table.column_names])
-    if population is None:
+    if population is None and not is_staged:
         population = population_of(read, program)
-    scored = score(read, program, population, columns=("step", "score"))
-    steps = scored["step"].fill_null(_OFF_TABLE).to_numpy()
-    targets = np.where(steps == _OFF_TABLE, 0, steps.astype(np.int64) + 1)
-    places = np.flatnonzero(scored["score"].is_valid().to_numpy() & (targets < len(program.rates.steps)))
-    columns = [pa.nulls(table.num_rows, pa.int64())] * len(names)
-    if len(places):
-        further = Further(program, population)
-        views = rows_views(read, program, paid=False).measures
-        columns = [
-            _column(further, views, i, places, targets, own_effect)
-            if further.rises(i) and (own_effect or further.variances[i])
-            else column
-            for i, column in enumerate(columns)
+    place = "stage" if is_staged else "score"
+    scored = score(read, program, population, columns=("step", place))
+    # Of every row the index of its step: -1 below the table, and on no stage.
+    steps = scored["step"].cast(pa.int32()).fill_null(-1).to_numpy()
+    placed = np.flatnonzero(scored[place].is_valid().to_numpy())
+    numbers: Iterable[_Numbers] = [_Numbers(table.num_rows) for _ in names]
+    if len(placed):
+        views = rows_views(read, program, paid=False)
+        reaching: _Scores | _Minimums
+        if population is None or is_staged:
+            reaching = _Minimums(FurtherStages(program), views.criteria)
+        else:
+            reaching = _Scores(Further(program, population), views.measures, own_effect)
+        numbers = [
+            *(_to_next(reaching, i, placed, steps) for i in range(len(columns))),
+            *(_to_rate(reaching, i, placed, steps, wanted) for i in range(len(columns)) if wanted is not None),
         ]
-    for name, column in zip(names, columns, strict=True):
-        table = table.append_column(name, column)
+    for name, found in zip(names, numbers, strict=True):
+        table = table.append_column(name, pa.array(found.values, mask=found.missing))
     return table
 
 
-def _column(
-    further: Further, views: list[View], measure: int, places: Int64s, targets: Int64s, own_effect: bool
-) -> pa.Array:
-    """The numbers for one measure; `places` are the rows that have a next step."""
-    thresholds = further.rates.thresholds
-    rounded = np.array([float(threshold) for threshold in thresholds])
-    exactly = further.own if own_effect else further.fixed
-    floats = _Floats(further, own_effect)
-    values = np.empty((len(views), len(targets)))
-    for row, view in zip(values, views, strict=True):
-        kernels.active.doubles(view.column, row)
-        row *= float(view.unit or 1)
-    numbers, missing = np.zeros(len(targets), dtype=np.int64), np.ones(len(targets), dtype=bool)
-    known: dict[tuple[tuple[Fraction, ...], int], int | None] = {}
-    for start in range(0, len(places), _BLOCK):
-        rows = places[start : start + _BLOCK]
-        with np.errstate(all="ignore"):
-            found, proved = floats.numbers(values[:, rows], measure, rounded[targets[rows]])
-        sure = rows[proved & (found < inf)]
-        numbers[sure], missing[sure] = found[proved & (found < inf)], False
-        for row, guess in zip(rows[~proved], found[~proved], strict=True):
-            key = tuple(view.value(row) for view in views), int(targets[row])
+class _Numbers:
+    """A number of every row; none to begin with."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.values, self.missing = np.zeros(n_rows, dtype=np.int64), np.ones(n_rows, dtype=bool)
+
+    def put(self, rows: Int64s, values: Int64s | int) -> None:
+        self.values[rows], self.missing[rows] = values, False
+
+
+def _to_next(reaching: "_Scores | _Minimums", measure: int, placed: Int64s, steps: Int32s) -> _Numbers:
+    """What takes rows to the step after their own."""
+    found = _Numbers(len(steps))
+    below = placed[steps[placed] + 1 < len(reaching.further.rates.steps)]
+    found.put(*reaching.least(measure, below, steps[below] + 1))
+    return found
+
+
+def _to_rate(reaching: "_Scores | _Minimums", measure: int, placed: Int64s, steps: Int32s, wanted: Decimal) -> _Numbers:
+    """What takes rows to a step that pays what is wanted."""
+    found, rates = _Numbers(len(steps)), reaching.further.rates
+    pays = np.array([*(step.rate >= wanted for step in rates.steps), wanted <= 0])  # the last: on no step, paid 0
+    found.put(placed[pays[steps[placed]]], 0)
+    left = placed[~pays[steps[placed]]]
+    for first, end in paying_runs(rates, wanted):
+        below = left[steps[left] < first]
+        rows, values = reaching.least(measure, below, np.full(len(below), first))
+        jumps = np.zeros(len(rows), dtype=bool)
+        if end < len(rates.steps):
+            # One more may jump over all the steps of the run.
+            at_end = _Numbers(len(steps))
+            at_end.put(*reaching.least(measure, rows, np.full(len(rows), end), bounded=False))
+            jumps = ~at_end.missing[rows] & (at_end.values[rows] == values)
+        found.put(rows[~jumps], values[~jumps])
+        # Whom no number takes to this step none takes to a higher one.
+        left = np.concatenate([left[steps[left] >= first], rows[jumps]])
+    return found
+
+
+class _Scores:
+    """What takes many rows to a step by a measure."""
+
+    def __init__(self, further: Further, views: list[View], own_effect: bool) -> None:
+        self.further, self.views, self.own_effect = further, views, own_effect
+        self.exactly = further.own if own_effect else further.fixed
+        self.floats = _Floats(further, own_effect)
+        self.rounded = np.array(further.rates.rounded_thresholds)
+        self.values = np.empty((len(views), len(views[0].array)))
+        for row, view in zip(self.values, views, strict=True):
+            kernels.active.doubles(view.column, row)
+            row *= float(view.unit or 1)
+        self.known: dict[tuple[int, int, tuple[Fraction, ...]], int | None] = {}
+
+    def least(self, measure: int, rows: Int64s, targets: Int32s, bounded: bool = True) -> tuple[Int64s, Int64s]:
+        """The smallest numbers that take rows to the steps `targets`, and of which rows they are: the others have none.
+
+        Raises
+        ------
+        DataError
+            If it is `bounded`, and a number is beyond int64; else it is none.
+        """
+        further = self.further
+        numbers, reached = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
+        if not further.rises(measure) or not (self.own_effect or further.variances[measure]):
+            return rows[reached], numbers[reached]
+        for start in range(0, len(rows), _BLOCK):
+            block, steps = rows[start : start + _BLOCK], targets[start : start + _BLOCK]
+            with np.errstate(all="ignore"):
+                found, proved = self.floats.numbers(self.values[:, block], measure, self.rounded[steps])
+            sure = proved & (found < inf)
+            places = start + np.flatnonzero(sure)
+            numbers[places], reached[places] = found[sure], True
+            for place in np.flatnonzero(~proved):
+                guess = int(found[place]) if isfinite(found[place]) else 1
+                number = self.exact(measure, int(block[place]), int(steps[place]), guess)
+                if number is not None and _fits(number, self.views[measure], block[place], bounded):
+                    numbers[start + place], reached[start + place] = number, True
+        return rows[reached], numbers[reached]
+
+    def exact(self, measure: int, row: int, step: int, guess: int) -> int | None:
+        """The same for a row, by integers."""
+        values = tuple(view.value(row) for view in self.views)
+        key = measure, step, values
+        if key not in self.known:
+            self.known[key] = self.exactly(values, measure, self.further.rates.thresholds[step], guess)
+        return self.known[key]
+
+
+class _Minimums:
+    """What takes many rows to a stage by a criterion."""
+
+    def __init__(self, further: FurtherStages, views: list[View]) -> None:
+        self.further, self.views = further, views
+
+    def least(self, criterion: int, rows: Int64s, targets: Int32s, bounded: bool = True) -> tuple[Int64s, Int64s]:
+        """The same as of `_Scores`; steps are stages, less 1."""
+        view = self.views[criterion]
+        numbers, reached = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
+        for target in np.unique(targets).tolist():
+            minimum = self.further.minimum(criterion, self.further.rates.thresholds[target])
+            places = np.flatnonzero(targets == target)
+            if minimum is None:
+                continue
+            if view.kind in _WHOLE and view.unit == 1:
+                found, fits = self._whole(view, ceil(minimum), rows[places], bounded)
+            else:
+                found, fits = self._any(view, minimum, rows[places], bounded)
+            numbers[places], reached[places] = found, fits
+        return rows[reached], numbers[reached]
+
+    def _whole(self, view: View, minimum: int, rows: Int64s, bounded: bool) -> tuple[Int64s, Bools]:
+        """By integers of 64 bits: a difference that is within int64 is right modulo 2^64."""
+        values = view.array.cast(pa.int64()).fill_null(0).to_numpy()[rows]
+        fits = values >= max(minimum - _MOST, -_MOST - 1) if minimum <= 2 * _MOST else np.zeros(len(rows), dtype=bool)
+        for place in np.flatnonzero(~fits)[:1]:
+            _fits(minimum - int(values[place]), view, rows[place], bounded)
+        return (np.uint64(minimum % 2**64) - values.view(np.uint64)).view(np.int64), fits
+
+    def _any(self, view: View, minimum: Fraction, rows: Int64s, bounded: bool) -> tuple[Int64s, Bools]:
+        known: dict[Any, int] = {}
+        numbers, fits = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
+        for place, key in enumerate(view.keys(rows)):
             if key not in known:
-                known[key] = exactly(key[0], measure, thresholds[key[1]], int(guess) if isfinite(guess) else 1)
-            number = known[key]
-            if number is not None:
-                if number > _MOST:
-                    raise DataError(
-                        f"Row {row} takes {number} further units of column {views[measure].name!r} to its next step; "
-                        "that is beyond int64."
-                    )
-                numbers[row], missing[row] = number, False
-    return pa.array(numbers, mask=missing)
+                known[key] = ceil(minimum - view.value(int(rows[place])))
+            if _fits(known[key], view, rows[place], bounded):
+                numbers[place], fits[place] = known[key], True
+        return numbers, fits
+
+
+_WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool")
+
+
+def _fits(number: int, view: View, row: int, bounded: bool) -> bool:
+    if number > _MOST and bounded:
+        raise DataError(
+            f"Row {row} takes {number} further units of column {view.name!r} to a higher step; that is beyond int64."
+        )
+    return number <= _MOST

@@ -46,6 +46,17 @@ prizes = [{ first = 1, points = 500 }]
 entry_until = 2020-01-05T00:00:00
 points = 100
 """
+CAMPAIGN = """
+name = "campaign"
+[rule]
+kind = "per-event"
+events = [{ column = "registrations", referrer = 100 }]
+[[rule.campaigns]]
+column = "registrations"
+effective_from = 2018-12-01
+effective_until = 2018-12-31
+referrer = 700
+"""
 MEMBERS = """member_id,referrer_id,registered_at
 1,,2019-05-01
 2,1,2019-09-02
@@ -241,6 +252,8 @@ def commands():
     """A run of every command, and what it writes."""
     yield ("population", "rows.parquet", "-o", "population.json", "--by", "site"), "population.json"
     yield ("next-step", "rows.parquet", "-o", "next.parquet", "--own-effect"), "next.parquet"
+    yield ("next-step", "rows.parquet", "-o", "rate.csv", "--rate", "27.5"), "rate.csv"
+    yield ("next-step", "counts.csv", "-o", "stages.csv", "-p", "hapi-tomo", "--rate", "30"), "stages.csv"
     for program, columns in (("hapi-tomo", "reward"), ("share-hapi", "reward,friend_reward")):
         out = f"{program}.parquet"
         yield (
@@ -264,6 +277,10 @@ def commands():
     yield ("compensate", "entrants.csv", "-o", "compensation.parquet", "-e", "event.toml"), "compensation.parquet"
     compare = ("compare", "rows.parquet", "-p", "hapitas-friend", "-p", "flat.toml", "--band", "ad_users")
     yield (*compare, "-o", "compared.csv"), "compared.csv"
+    programs = ("-p", "share-hapi", "-p", "campaign.toml", "-p", "hapi-tomo")
+    months = ("--month", "2018-12"), ("--month", "2030-01", "--any-month")
+    yield ("compare", "counts.csv", *programs, *months[0], "-o", "campaign.parquet"), "campaign.parquet"
+    yield ("compare", "counts.csv", *programs, *months[1], "-o", "after.csv"), "after.csv"
     scaled = (*compare, "--budget", "900000", "--scaled", "scaled.toml", "-o", "both.parquet")
     yield scaled, "both.parquet"
     yield scaled, "scaled.toml"
@@ -285,6 +302,7 @@ def write_inputs():
     Path("counts.csv").write_text("\n".join([",".join(columns), ",".join(columns.values()), ""]))
     flat = 'name = "flat"\nrule = { kind = "standard-score", measures = [{ column = "new_referrals" }] }\n'
     Path("flat.toml").write_text(f'{flat}rates = {{ steps = [[0, 10.0]] }}\nreward = {{ base = "friend_points" }}\n')
+    Path("campaign.toml").write_text(CAMPAIGN)
     Path("members.csv").write_text(MEMBERS)
     Path("passbook.csv").write_text(PASSBOOK)
     Path("mapping.toml").write_text('[kinds]\nad = ["shopping"]\n')
@@ -296,7 +314,7 @@ def test_what_every_command_writes_is_verified_wherever_the_folder_is(folder, mo
         pytest.importorskip("duckdb")
     write_inputs()
     done(*args)
-    for rules in ("event.toml", "flat.toml", "mapping.toml"):
+    for rules in ("event.toml", "flat.toml", "campaign.toml", "mapping.toml"):
         Path(rules).unlink()  # they are in the record
     assert "the same, bit for bit" in done("verify", out).stdout
     monkeypatch.chdir("/")

@@ -449,6 +449,23 @@ def test_winners_and_losers_of_a_hundred_million_rows_fit_80_columns():
     ]
 
 
+def test_the_command_compares_the_programs_of_a_month(tmp_path):
+    path, rules, out = tmp_path / "events.csv", tmp_path / "campaign.toml", tmp_path / "out.parquet"
+    path.write_text("referrer_id,registrations,first_valid_ads\n1,2,1\n2,0,3\n")
+    rules.write_text(CAMPAIGN.to_toml())
+    options = ("-p", "share-hapi", "-p", rules, "-o", out)
+    result = hensa_command("compare", path, *options, "--month", "2018-12")
+    assert result.exit_code == 0
+    assert pq.read_table(out)["campaign_difference"].to_pylist() == [2 * 700 - 300, -300]
+    assert pq.read_schema(out).metadata[b"hensa.month"] == b"2018-12"
+    assert "share-hapi pays 600 points to friends besides\ncampaign pays 100 points to friends besides" in result.stderr
+    refused = hensa_command("compare", path, *options, "--month", "2019-10")
+    assert refused.exit_code == 1
+    assert "Program 'share-hapi' holds from 2018-01-01 to 2019-09-30, not in all of 2019-10." in refused.stderr
+    assert hensa_command("compare", path, *options, "--month", "2019-10", "--any-month").exit_code == 0
+    assert hensa_command("compare", path, *options, "--month", "2019-13").exit_code == 2
+
+
 def test_the_command_prints_json_and_writes_the_rows_and_the_scaled_program(month, tmp_path):
     out, scaled = tmp_path / "out.parquet", tmp_path / "scaled.toml"
     result = compared(month, "--json", "-o", out, "--budget", "100", "--scaled", scaled)

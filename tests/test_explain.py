@@ -825,6 +825,27 @@ def test_the_command_explains_a_row_among_its_cohort(tmp_path):
     path.write_text("id,site,new_referrals,ad_users,friend_points\n1,a,0,0,9\n2,a,2,2,9\n3,b,50,50,9\n4,b,70,70,9\n")
     facts = json.loads(hensa_command("explain", path, "--id", 3, "--id-column", "id", "--by", "site", "--json").stdout)
     assert [measure["mean"] for measure in facts["measures"]] == [60, 60]
+    text = hensa_command("explain", path, "--id", 3, "--id-column", "id", "--by", "site").stdout
+    assert "You are compared with the 2 members of site b." in text
+
+
+def test_the_command_explains_a_month(month, tmp_path):
+    options = ("explain", month, "--id", "000", "--month")
+    assert hensa_command(*options, "2019-10").stdout.splitlines()[0] == f"{HAPITAS.title}, 2019-10"
+    refused = hensa_command(*options, "2019-09")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "Program 'hapitas-friend' holds from 2019-10-01" in refused.stderr
+    assert hensa_command(*options, "2019-09", "--any-month").exit_code == 0
+    rows = pa.table({"referrer_id": [1], "registrations": [2], "visits": [0]})
+    path, rules = tmp_path / "rows.parquet", tmp_path / "campaign.toml"
+    pq.write_table(rows.replace_schema_metadata({"hensa.ledger": json.dumps({"month": "2018-12"})}), path)
+    rules.write_text(CAMPAIGN.to_toml())
+    options = ("explain", path, "--id", "1", "-p", rules, "--month")
+    assert "The referrer is paid 1,400 points." in hensa_command(*options, "2018-12").stdout
+    assert (
+        "The rows were counted for 2018-12, and the month of the run is 2019-01."
+        in hensa_command(*options, "2019-01").stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -847,3 +868,5 @@ def test_the_command_next_step_writes_the_columns(month, tmp_path):
         assert hensa_command("next-step", month, "-o", out, *options).exit_code == 0
         row = pq.read_table(out).slice(0, 1).to_pylist()[0]
         assert [row["to_next_step_new_referrals"], row["to_next_step_ad_users"]] == numbers
+    assert hensa_command("next-step", month, "-o", out, "--rate", "12").exit_code == 0
+    assert pq.read_table(out)["to_rate_new_referrals"][0].as_py() == 2036

@@ -258,6 +258,7 @@ class NextStep(_Data, frozen=True, tag_field="command", tag="next-step"):
     program: Rules
     population: RecordedPopulation
     own_effect: bool = False
+    rate: str | None = None
 
     def again(self, sources: Sequence[Source]) -> Made:
         source, *files = sources
@@ -265,7 +266,7 @@ class NextStep(_Data, frozen=True, tag_field="command", tag="next-step"):
         rows = source.read(program.columns)
         with naming(source.path):
             population = self.population.again(rows, program, (), files)
-            return hensa.to_next_step(rows, program, population, self.own_effect)
+            return hensa.to_next_step(rows, program, population, self.own_effect, self.rate)
 
 
 class Compare(_Data, frozen=True, tag_field="command", tag="compare"):
@@ -275,6 +276,8 @@ class Compare(_Data, frozen=True, tag_field="command", tag="compare"):
     populations: tuple[RecordedPopulation, ...]
     band: str | None = None
     budget: Whole | None = None
+    month: str | None = None
+    any_month: bool = False
 
     def __post_init__(self) -> None:
         if len(self.programs) != len(self.populations):
@@ -290,7 +293,7 @@ class Compare(_Data, frozen=True, tag_field="command", tag="compare"):
                 population.again(rows, program, (), ())
             if self.budget is not None:
                 programs.append(hensa.solve(rows, programs[-1], self.budget).program)
-            return hensa.compare(rows, programs).rows
+            return hensa.compare(rows, programs, month=self.month, any_month=self.any_month).rows
 
 
 class Solve(_Data, frozen=True, tag_field="command", tag="compare --scaled"):

@@ -8,7 +8,7 @@ from typing import Annotated
 import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, RecordedPopulation, Rules
-from hensa.cli.options import AsJson, Source, Threads, in_groups, keep_apart, writable_if_any
+from hensa.cli.options import AnyMonth, AsJson, Month, Source, Threads, in_groups, keep_apart, writable_if_any
 from hensa.comparison import EDGES
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
@@ -35,6 +35,8 @@ def compare(
         int | None, typer.Option(min=0, metavar="N", help="Also the last program, its rates scaled to N points.")
     ] = None,
     scaled: Annotated[str | None, typer.Option(metavar="FILE.toml", help="Write that program to a file.")] = None,
+    month: Month = None,
+    any_month: AnyMonth = False,
     as_json: AsJson = False,
     threads: Threads = None,
 ) -> None:
@@ -61,7 +63,8 @@ def compare(
             if budget is not None:
                 solution = hensa.solve(rows, rules[-1], budget, threads=threads)
                 rules.append(solution.program)
-            found = hensa.compare(rows, rules, band, [int(edge) for edge in edges.split(",")], threads)
+            bands = [int(edge) for edge in edges.split(",")]
+            found = hensa.compare(rows, rules, band, bands, threads, month, any_month)
         if solution is not None and scaled_file is not None and scaled is not None and budget is not None:
             scaled_file.write(solution.program.to_toml().encode())
             solved = audit.Solve(program=Rules.of(rules[-2]), budget=budget)
@@ -73,6 +76,8 @@ def compare(
                 populations=tuple(RecordedPopulation.of(hensa.population(rows, each)) for each in given),
                 band=band,
                 budget=budget,
+                month=month,
+                any_month=any_month,
             )
             record = prints.record(made, (source, rows.num_rows))
             with run.stage("write", total=rows.num_rows) as advance:
@@ -91,6 +96,8 @@ def compare(
             target.print(winners_table(found.totals[name], found.bands[name]))
     if solution is not None:
         say(f"{solution.program.name} has the rates of {rules[-2].name} times {solution.factor}")
+    for name, points in found.friend_costs.items():
+        say(f"{name} pays {points:,} points to friends besides")
     for name, total in found.totals.items():
         if total.missing:
             say(f"{total.missing:,} rows have no reward under {next(iter(found.costs))} or {name}: not compared")

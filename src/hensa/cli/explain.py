@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, RecordedPopulation, Rules, read_population
-from hensa.cli.options import AsJson, By, ProgramName, Source, Target, in_groups, keep_apart
+from hensa.cli.options import AnyMonth, AsJson, By, Month, ProgramName, Source, Target, in_groups, keep_apart
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
+from hensa.scoring import of_month
 from hensa.terminal import Run, say, typer
 
 __all__ = ["explain", "next_step"]
@@ -47,22 +48,28 @@ def explain(
             show_default="--apart with --population",
         ),
     ] = None,
+    month: Month = None,
+    any_month: AnyMonth = False,
     as_json: AsJson = False,
 ) -> None:
     """Explain one row of IN in plain sentences: its score, rate and points, and what the next step takes."""
     rules = Program.load(program)
     rows = read(source, rules.columns)
     with naming(source):
+        rows = of_month(rows, rules, month, any_month)
         index = row_of(rows, id_column, id)
         row = {name: rows[name][index].as_py() for name in (*rules.columns, *(by or ())) if name in rows.column_names}
         used = read_population(population) if population else hensa.population(rows, rules, by=by)
-        if by:
-            key = tuple(row.get(name) for name in by)
-            if key not in used.cohorts:
-                raise HensaError(f"the population has no cohort {', '.join(map(str, key))}")
-            used = used.cohorts[key]
         found = hensa.explain(
-            row, rules, used, lang.value, rate=rate, included=population is None if included is None else included
+            row,
+            rules,
+            used,
+            lang.value,
+            rate=rate,
+            included=population is None if included is None else included,
+            by=by,
+            month=month,
+            any_month=any_month,
         )
     print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if as_json else found)
 
@@ -77,6 +84,9 @@ def next_step(
     population: Annotated[
         str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
     ] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Also what it takes to get this rate, such as 27.5 for 27.5%.")
+    ] = None,
 ) -> None:
     """Write the rows of IN to OUT with how many more of each measure take them to their next step."""
     rules = Program.load(program)
@@ -88,9 +98,9 @@ def next_step(
             rows = read(source, rules.columns)
         with run.stage("next step"), naming(source):
             used = stored if stored is not None else hensa.population(rows, rules)
-            found = hensa.to_next_step(rows, rules, used, own_effect)
+            found = hensa.to_next_step(rows, rules, used, own_effect, rate)
         counted = RecordedPopulation.of(used, stored is not None)
-        made = audit.NextStep(program=Rules.of(rules), own_effect=own_effect, population=counted)
+        made = audit.NextStep(program=Rules.of(rules), own_effect=own_effect, rate=rate, population=counted)
         record = prints.record(made, (source, rows.num_rows), *counted.file(population))
         with run.stage("write", total=found.num_rows) as advance:
             write(file, output, record.on(found.schema), in_groups(found), advance)

@@ -45,7 +45,7 @@ def rows(
 ) -> None:
     """Count the rows that `score` reads from registrations and a passbook: one for each referrer, in bounded memory.
 
-    With --friends it is one for each friend, as the program friend-benefit pays for them.
+    With --friends it is one for each friend, as the programs share-hapi and friend-benefit pay for them.
 
     What is found in messy input is kept or dropped by a rule, and reported.
     """

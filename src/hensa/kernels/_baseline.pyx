@@ -1,5 +1,6 @@
 """The kernels for any CPU of this architecture."""
 include "columns.pxi"
+include "lanes.pxi"
 include "totals.pxi"
 include "floats.pxi"
 include "moments.pxi"

@@ -1,5 +1,6 @@
 """The kernels for x86-64-v3 CPUs (AVX2; since about 2013)."""
 include "columns.pxi"
+include "lanes.pxi"
 include "totals.pxi"
 include "floats.pxi"
 include "moments.pxi"

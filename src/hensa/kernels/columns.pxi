@@ -29,7 +29,8 @@ cdef extern from * nogil:
       static inline int hensa_ones(uint64_t w) { return __builtin_popcountll(w); }
     #endif
 
-    /* Asks memory for bytes that are read soon: a core with long latency has too few loads under way by itself. */
+    /* Asks memory for bytes that are read soon: a core with long latency has too few loads under way by itself. A few
+       lines at a time, between the loops over others, so that memory never waits for the loops nor they for it. */
     static inline void hensa_prefetch(const void *from, int64_t n_bytes) {
     #if defined(__GNUC__)
         int64_t i;
@@ -40,6 +41,7 @@ cdef extern from * nogil:
     #endif
     }
 
+    static inline uint16_t hensa_short(const uint8_t *bytes) { uint16_t w; memcpy(&w, bytes, 2); return w; }
     static inline uint64_t hensa_word(const uint8_t *bytes) { uint64_t w; memcpy(&w, bytes, 8); return w; }
     static inline double hensa_double(uint64_t bits) { double d; memcpy(&d, &bits, 8); return d; }
     static inline float hensa_float(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
@@ -47,6 +49,7 @@ cdef extern from * nogil:
     """
     int hensa_ones(uint64_t word) noexcept
     void hensa_prefetch(const void* from_, int64_t n_bytes) noexcept
+    uint16_t hensa_short(const uint8_t* bytes) noexcept
     uint64_t hensa_word(const uint8_t* bytes) noexcept
     double hensa_double(uint64_t bits) noexcept
     float hensa_float(uint32_t bits) noexcept

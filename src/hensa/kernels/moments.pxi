@@ -38,21 +38,25 @@ cdef void remove_bias(Exact* total, int64_t n, int k) noexcept nogil:
 
 
 cdef void exact_bytes(const uint8_t* x, int64_t n, int k, Exact* total) noexcept nogil:
-    # u < 2^8: sums over 2^8 rows are < 2^16 in 16-bit lanes, sums of squares over a block < 2^28 in 32-bit lanes
-    cdef int64_t i, j, stop
-    cdef uint8_t flip = 1 << k if k else 0
-    cdef int16_t u
-    cdef uint16_t part
+    # Two u < 2^8 at a time, as halves of 16 bits, for which vectors have sums of products: sums over a piece are < 2^16
+    # in 16-bit lanes, sums of squares over a block < 2^28 in 32-bit lanes
+    cdef int64_t i, piece
+    cdef uint16_t flip = 0x8080 if k else 0
+    cdef uint16_t pair, part
+    cdef int16_t l, h
     cdef uint32_t s = 0
     cdef int32_t q = 0
-    for i in range(0, n, 256):
-        stop = i + 256 if n - i > 256 else n
+    for piece in range(n // PIECE):
+        hensa_prefetch(x + AHEAD, PIECE)
         part = 0
-        for j in range(i, stop):
-            u = <uint8_t> (x[j] ^ flip)
-            part += <uint16_t> u
-            q += <int32_t> u * <int32_t> u
+        for i in range(PIECE // 2):
+            pair = hensa_short(x + 2 * i) ^ flip
+            l = pair & 0xFF
+            h = pair >> 8
+            part += <uint16_t> l + <uint16_t> h
+            q += <int32_t> l * <int32_t> l + <int32_t> h * <int32_t> h
         s += part
+        x += PIECE
     add_biased(total, s, 0, k)
     add(total.squares, SQUARES_LIMBS, <uint64_t> q, 0)
     remove_bias(total, n, k)
@@ -61,18 +65,21 @@ cdef void exact_bytes(const uint8_t* x, int64_t n, int k, Exact* total) noexcept
 cdef void exact_shorts(const int16_t* x, int64_t n, bint is_signed, Exact* total) noexcept nogil:
     # Unsigned ones are read as signed here, u = x - 2^15, as vectors have products of signed 16-bit numbers.
     # |u| <= 2^15: |sum| <= 2^27; u = h 2^8 + l with |h| <= 2^7, 0 <= l < 2^8: sums of products < 2^28
-    cdef int64_t i, sum_, squares
+    cdef int64_t i, piece, sum_, squares
     cdef int16_t flip = 0 if is_signed else -32768
     cdef int16_t u, l, h
     cdef int32_t s = 0, ll = 0, hl = 0, hh = 0
-    for i in range(n):
-        u = x[i] ^ flip
-        l = u & 0xFF
-        h = u >> 8
-        s += <int32_t> u
-        ll += <int32_t> l * <int32_t> l
-        hl += <int32_t> h * <int32_t> l
-        hh += <int32_t> h * <int32_t> h
+    for piece in range(n // PIECE):
+        hensa_prefetch(x + AHEAD // 2, 2 * PIECE)
+        for i in range(PIECE):
+            u = x[i] ^ flip
+            l = u & 0xFF
+            h = u >> 8
+            s += <int32_t> u
+            ll += <int32_t> l * <int32_t> l
+            hl += <int32_t> h * <int32_t> l
+            hh += <int32_t> h * <int32_t> h
+        x += PIECE
     sum_ = s
     squares = <int64_t> ll + 512 * <int64_t> hl + 65536 * <int64_t> hh
     if not is_signed:
@@ -82,85 +89,184 @@ cdef void exact_shorts(const int16_t* x, int64_t n, bint is_signed, Exact* total
     add(total.squares, SQUARES_LIMBS, <uint64_t> squares, 0)
 
 
-cdef bint exact_small(const uint32_t* x, int64_t n, int k, Exact* total) noexcept nogil:
-    """Most words are small: with 0 <= u < 2^20 the sum is below 2^32 and that of squares below 2^52. False, and
-    nothing added, if one is not."""
+# Longer integers: pieces of which every u < 2^20, as most are, go through a loop of five instructions a vector; one that
+# finds another value leaves the piece to the next loop, for u < 2^32, and that to the last.
+
+cdef struct Lanes:
+    Longs sum
+    Longs squares                   # of u, or u's lower half, modulo 2^64
+    Longs upper                     # the upper halves of these squares; over a block < 2^44
+    int64_t n                       # rows
+
+
+cdef struct UpperLanes:             # of u = h 2^32 + l
+    Longs h
+    Longs hl
+    Longs hl_upper
+    Longs hh
+    Longs hh_upper
+
+
+cdef void add_products(Exact* total, Longs products, Longs upper, int shift) noexcept nogil:
+    """Adds sums of products to the squares: of the products modulo 2^64 and of their upper halves. What is left without
+    the upper halves is below 2^52, so it is known from its value modulo 2^64."""
+    cdef uint64_t high = hensa_sum(upper)
+    add(total.squares, SQUARES_LIMBS, hensa_sum(products) - (high << 32), shift)
+    add(total.squares, SQUARES_LIMBS, high, shift + 32)
+
+
+cdef void add_small(Exact* total, const Lanes* lanes, int k) noexcept nogil:
+    add_biased(total, hensa_sum(lanes.sum), 0, k)
+    add_products(total, lanes.squares, lanes.upper, 0)
+    remove_bias(total, lanes.n, k)
+
+
+cdef bint small_words(const uint32_t* x, bint is_signed, Lanes* lanes) noexcept nogil:
+    """One piece, if every 0 <= u < 2^20, u = x + 2^19 if x is signed; two words to a lane."""
+    # The sign bits are flipped before 2^31 - 2^19 is taken off, so that only what is too small borrows from its
+    # neighbour, and is then seen. Sums over a piece are < 2^28 in 32-bit halves, those of squares over a block < 2^52.
     cdef int64_t i
-    cdef uint32_t bias = <uint32_t> 1 << k if k else 0
-    cdef uint32_t u, s = 0, spread = 0
-    cdef uint64_t q = 0
-    for i in range(n):
-        u = x[i] + bias
+    cdef Longs flip = hensa_all(<uint64_t> 0x8000000080000000 if is_signed else 0)
+    cdef Longs less = hensa_all(<uint64_t> 0x7FF800007FF80000 if is_signed else 0)
+    cdef Longs u, h, s = hensa_all(0), q = hensa_all(0), spread = hensa_all(0)
+    for i in range(PIECE // (2 * WIDE)):
+        u = (hensa_load(x + 2 * WIDE * i) ^ flip) - less
+        h = u >> 32
         spread |= u
         s += u
-        q += <uint64_t> u * <uint64_t> u
-    if spread >> 20:
+        q += hensa_products(u, u)
+        q += hensa_products(h, h)
+    if hensa_sum((spread & <uint64_t> 0xFFF00000FFF00000) >> 20):
         return False
-    add_biased(total, s, 0, k)
-    add(total.squares, SQUARES_LIMBS, q, 0)
-    remove_bias(total, n, k)
+    lanes.sum += (s & LOW32) + (s >> 32)
+    lanes.squares += q
+    lanes.n += PIECE
     return True
 
 
-cdef void exact_words(const uint32_t* x, int64_t n, int k, Exact* total) noexcept nogil:
-    # u < 2^32: the sum is < 2^44; u^2 < 2^64 is split in halves whose sums are < 2^44
+cdef void any_words(const uint32_t* x, bint is_signed, Lanes* lanes) noexcept nogil:
     cdef int64_t i
-    cdef uint32_t flip = <uint32_t> 1 << k if k else 0
-    cdef uint32_t u
-    cdef uint64_t s = 0, square, low = 0, high = 0
-    if exact_small(x, n, 19 if k else 0, total):
-        return
-    for i in range(n):
-        u = x[i] ^ flip
-        s += u
-        square = <uint64_t> u * <uint64_t> u
-        low += square & LOW32
-        high += square >> 32
-    add_biased(total, s, 0, k)
-    add(total.squares, SQUARES_LIMBS, low, 0)
-    add(total.squares, SQUARES_LIMBS, high, 32)
-    remove_bias(total, n, k)
-
-
-cdef void exact_longs(const uint64_t* x, int64_t n, int k, Exact* total) noexcept nogil:
-    # Most long columns hold small numbers: a block of which every value fits 32 bits goes through
-    # the loop above. Otherwise u = h 2^32 + l, u^2 = hh 2^64 + 2 hl 2^32 + ll, and each product is
-    # split in 32-bit halves, whose sums are < 2^44.
-    cdef int64_t i
-    cdef uint64_t bias = <uint64_t> 1 << 31 if k else 0, flip = <uint64_t> 1 << k if k else 0
-    cdef uint64_t spread = 0, u, h, l, product
-    cdef uint64_t ll_low = 0, ll_high = 0, hl_low = 0, hl_high = 0, hh_low = 0, hh_high = 0
-    cdef uint64_t sum_low = 0, sum_high = 0
-    cdef uint32_t words[BLOCK]
-    for i in range(n):
-        spread |= x[i] + bias
-    if spread >> 32 == 0:
-        for i in range(n):
-            words[i] = <uint32_t> x[i]
-        exact_words(words, n, 31 if k else 0, total)
-        return
-    for i in range(n):
-        u = x[i] ^ flip
-        l = u & LOW32
+    cdef Longs flip = hensa_all(<uint64_t> 0x8000000080000000 if is_signed else 0)
+    cdef Longs u, h, a, b, s = hensa_all(0), q = hensa_all(0), upper = hensa_all(0)
+    for i in range(PIECE // (2 * WIDE)):
+        u = hensa_load(x + 2 * WIDE * i) ^ flip
         h = u >> 32
-        sum_low += l
-        sum_high += h
-        product = l * l
-        ll_low += product & LOW32
-        ll_high += product >> 32
-        product = h * l
-        hl_low += product & LOW32
-        hl_high += product >> 32
-        product = h * h
-        hh_low += product & LOW32
-        hh_high += product >> 32
-    add_biased(total, sum_low, 0, k)
-    add_biased(total, sum_high, 32, k)
-    add(total.squares, SQUARES_LIMBS, ll_low, 0)
-    add(total.squares, SQUARES_LIMBS, ll_high + 2 * hl_low, 32)
-    add(total.squares, SQUARES_LIMBS, 2 * hl_high + hh_low, 64)
-    add(total.squares, SQUARES_LIMBS, hh_high, 96)
-    remove_bias(total, n, k)
+        a = hensa_products(u, u)
+        b = hensa_products(h, h)
+        s += (u & LOW32) + h
+        q += a + b
+        upper += (a >> 32) + (b >> 32)
+    lanes.sum += s
+    lanes.squares += q
+    lanes.upper += upper
+    lanes.n += PIECE
+
+
+cdef void exact_words(const uint32_t* x, int64_t n, bint is_signed, Exact* total) noexcept nogil:
+    cdef int64_t piece
+    cdef Lanes small, whole
+    memset(&small, 0, sizeof(Lanes))
+    memset(&whole, 0, sizeof(Lanes))
+    for piece in range(n // PIECE):
+        hensa_prefetch(x + AHEAD // 4, 4 * PIECE)
+        if not small_words(x, is_signed, &small):
+            any_words(x, is_signed, &whole)
+        x += PIECE
+    add_small(total, &small, 19 if is_signed else 0)
+    add_small(total, &whole, 31 if is_signed else 0)
+
+
+cdef bint small_longs(const uint64_t* x, bint is_signed, Lanes* lanes) noexcept nogil:
+    """One piece, if every 0 <= u < 2^20, u = x + 2^19 if x is signed."""
+    cdef int64_t i
+    cdef Longs bias = hensa_all(<uint64_t> 1 << 19 if is_signed else 0)
+    cdef Longs u, s = hensa_all(0), q = hensa_all(0), spread = hensa_all(0)
+    for i in range(PIECE // WIDE):
+        u = hensa_load(x + WIDE * i) + bias
+        spread |= u
+        s += u
+        q += hensa_products(u, u)
+    if hensa_sum(spread >> 20):
+        return False
+    lanes.sum += s
+    lanes.squares += q
+    lanes.n += PIECE
+    return True
+
+
+cdef bint long_words(const uint64_t* x, bint is_signed, Lanes* lanes) noexcept nogil:
+    """One piece, if every 0 <= u < 2^32, u = x + 2^31 if x is signed."""
+    cdef int64_t i
+    cdef Longs bias = hensa_all(<uint64_t> 1 << 31 if is_signed else 0)
+    cdef Longs u, square, s = hensa_all(0), q = hensa_all(0), upper = hensa_all(0), spread = hensa_all(0)
+    for i in range(PIECE // WIDE):
+        u = hensa_load(x + WIDE * i) + bias
+        spread |= u
+        s += u
+        square = hensa_products(u, u)
+        q += square
+        upper += square >> 32
+    if hensa_sum(spread >> 32):
+        return False
+    lanes.sum += s
+    lanes.squares += q
+    lanes.upper += upper
+    lanes.n += PIECE
+    return True
+
+
+cdef void any_longs(const uint64_t* x, bint is_signed, Lanes* lower, UpperLanes* upper) noexcept nogil:
+    """One piece, by u = h 2^32 + l: u^2 = hh 2^64 + 2 hl 2^32 + ll."""
+    cdef int64_t i
+    cdef Longs flip = hensa_all(<uint64_t> 1 << 63 if is_signed else 0)
+    cdef Longs u, h, product, sums = hensa_all(0), sums_h = hensa_all(0)
+    cdef Longs ll = hensa_all(0), ll_upper = hensa_all(0), hl = hensa_all(0), hl_upper = hensa_all(0)
+    cdef Longs hh = hensa_all(0), hh_upper = hensa_all(0)
+    for i in range(PIECE // WIDE):
+        u = hensa_load(x + WIDE * i) ^ flip
+        h = u >> 32
+        sums += u & LOW32
+        sums_h += h
+        product = hensa_products(u, u)
+        ll += product
+        ll_upper += product >> 32
+        product = hensa_products(h, u)
+        hl += product
+        hl_upper += product >> 32
+        product = hensa_products(h, h)
+        hh += product
+        hh_upper += product >> 32
+    lower.sum += sums
+    lower.squares += ll
+    lower.upper += ll_upper
+    lower.n += PIECE
+    upper.h += sums_h
+    upper.hl += hl
+    upper.hl_upper += hl_upper
+    upper.hh += hh
+    upper.hh_upper += hh_upper
+
+
+cdef void exact_longs(const uint64_t* x, int64_t n, bint is_signed, Exact* total) noexcept nogil:
+    cdef int64_t piece
+    cdef Lanes small, words, whole
+    cdef UpperLanes upper
+    memset(&small, 0, sizeof(Lanes))
+    memset(&words, 0, sizeof(Lanes))
+    memset(&whole, 0, sizeof(Lanes))
+    memset(&upper, 0, sizeof(UpperLanes))
+    for piece in range(n // PIECE):
+        hensa_prefetch(x + AHEAD // 8, 8 * PIECE)
+        if not (small_longs(x, is_signed, &small) or long_words(x, is_signed, &words)):
+            any_longs(x, is_signed, &whole, &upper)
+        x += PIECE
+    add_small(total, &small, 19 if is_signed else 0)
+    add_small(total, &words, 31 if is_signed else 0)
+    if whole.n:
+        add_small(total, &whole, 63 if is_signed else 0)
+        add_biased(total, hensa_sum(upper.h), 32, 63 if is_signed else 0)
+        add_products(total, upper.hl, upper.hl_upper, 33)
+        add_products(total, upper.hh, upper.hh_upper, 64)
 
 
 cdef enum:
@@ -244,7 +350,7 @@ cdef void exact_decimals(const uint64_t* x, int64_t n, Exact* total) noexcept no
         spread |= x[2 * i + 1] ^ (<uint64_t> 0 - (x[2 * i] >> 63))
         longs[i] = x[2 * i]
     if spread == 0:
-        exact_longs(longs, n, 63, total)
+        exact_longs(longs, n, True, total)
         return
     while done < n:
         here = DIGIT_ROWS if n - done > DIGIT_ROWS else n - done
@@ -256,17 +362,28 @@ cdef void exact_decimals(const uint64_t* x, int64_t n, Exact* total) noexcept no
     remove_bias(total, n, 127)
 
 
-cdef void exact_block(int kind, const void* x, int64_t n, Exact* total) noexcept nogil:
+cdef void exact_pieces(int kind, const void* x, int64_t n, Exact* total) noexcept nogil:
     if kind == INT8 or kind == UINT8:
         exact_bytes(<const uint8_t*> x, n, 7 if kind == INT8 else 0, total)
     elif kind == INT16 or kind == UINT16:
         exact_shorts(<const int16_t*> x, n, kind == INT16, total)
     elif kind == INT32 or kind == UINT32:
-        exact_words(<const uint32_t*> x, n, 31 if kind == INT32 else 0, total)
+        exact_words(<const uint32_t*> x, n, kind == INT32, total)
     elif kind == INT64 or kind == UINT64:
-        exact_longs(<const uint64_t*> x, n, 63 if kind == INT64 else 0, total)
+        exact_longs(<const uint64_t*> x, n, kind == INT64, total)
     else:
         exact_decimals(<const uint64_t*> x, n, total)
+
+
+cdef void exact_block(int kind, const void* x, int64_t n, Exact* total) noexcept nogil:
+    """Adds a block by whole pieces; zeros, which add nothing, fill up the last."""
+    cdef int64_t rest = n % PIECE, width = WIDTH[kind]
+    cdef uint64_t last[2 * PIECE]
+    exact_pieces(kind, x, n - rest, total)
+    if rest:
+        memset(last, 0, sizeof(last))
+        memcpy(last, <const uint8_t*> x + (n - rest) * width, <size_t> (rest * width))
+        exact_pieces(kind, last, PIECE, total)
 
 
 # ---------------------------------------------------------------- double-double
@@ -546,7 +663,6 @@ cdef bint moments_block(const View* view, int method, int64_t row, int64_t n, bi
         add(exact.squares, SQUARES_LIMBS, <uint64_t> ones, 0)
         return True
     x = window(view, row, n, scratch.window)
-    hensa_prefetch(<const uint8_t*> x + n * WIDTH[view.kind], n * WIDTH[view.kind])     # the next block
     if masked:
         bytes_of(words, n, scratch.valid)
     if method == INTEGERS:

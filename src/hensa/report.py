@@ -1,6 +1,7 @@
 """A run as one page: what it paid, to whom, and how it was made, from the file that it wrote and the record in it."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ from hensa.figures import (
 )
 from hensa.files import batches, naming, schema_of
 from hensa.ledger import FINDINGS, KEY
+from hensa.manifest import Manifest
 from hensa.page import Lang, data_island, render
 from hensa.population import Population
 from hensa.program import PerEvent, Stages, StandardScore
@@ -49,6 +51,7 @@ Row = Sequence[str]
 
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 TOP = 20
+INPUTS = 10
 EXACT = Context(prec=100)  # the sums of Arrow have at most 76 digits
 _POINTS = pa.decimal128(38, 9)  # a base of CSV that is no integer
 
@@ -71,7 +74,7 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
     ----------
     path : str
         A file that `hensa score`, `hensa compare` or `hensa restate` wrote, with its record: in the metadata of Parquet
-        and Arrow, beside CSV.
+        and Arrow, beside CSV. Or the directory of a scored dataset, with its manifest.
     lang : {"en", "ja"}
         Language of the page.
     hide_ids : bool
@@ -98,9 +101,9 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
     """
     if lang not in get_args(Lang):
         raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
-    record, schema = Record.read(path), schema_of(path)
+    record, paths, expected = _opened(path)
     with naming(path):
-        about = About(path, record, schema, Words(lang), None if hide_ids else id)
+        about = About(record, schema_of(paths[0]), Words(lang), None if hide_ids else id)
         match record.run:
             case audit.Score():
                 found: Scored | Compared | Restated = Scored(about, record.run)
@@ -110,13 +113,13 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
                 found = Restated(about, record.run)
             case _:
                 raise HensaError(f"it was written by {record.command}; a report tells of score, compare and restate.")
-        reader, _ = batches(path, lambda names: [name for name in names if name in found.reads])
         n_rows = 0
-        for batch in reader:
-            found.add(batch)
-            n_rows += batch.num_rows
-        expected = found.expected
-        if expected is not None and n_rows != expected:
+        for part in paths:
+            reader, _ = batches(part, lambda names: [name for name in names if name in found.reads])
+            for batch in reader:
+                found.add(batch)
+                n_rows += batch.num_rows
+        if expected not in (n_rows, None):
             raise HensaError(f"it has {n_rows:,} rows, while its record tells of {expected:,}; it was changed.")
         sections = [section for section in found.sections() if section.blocks]
     specs = {
@@ -137,6 +140,20 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
         sections=sections,
         charts=data_island("charts", specs),
     )
+
+
+def _opened(path: str) -> tuple[Record, list[str], int | None]:
+    """The record of a file or a dataset, its files, and how many rows it must have, if the record tells."""
+    if os.path.isdir(path):
+        manifest = Manifest.load(path)
+        for _ in manifest.check(path, content=False):
+            pass
+        if not manifest.parts:
+            raise HensaError(f"{path}: the dataset has no parts.")
+        return manifest.record, manifest.paths(path), manifest.rows
+    record = Record.read(path)
+    rows = record.inputs[0].rows if isinstance(record.run, audit.Score | audit.Compare) else None
+    return record, [path], rows
 
 
 # ---- parts of a page
@@ -218,7 +235,6 @@ class Section:
 class About:
     """The file that a report is of."""
 
-    path: str
     record: Record
     schema: pa.Schema
     words: Words
@@ -234,9 +250,11 @@ class About:
         for kind, rules in record.rules():
             name = rules.program.name if kind == "program" else kind
             facts.append((words("program"), f"{name} · SHA-256 {rules.sha256}"))
-        for input_ in record.inputs:
+        for input_ in record.inputs[:INPUTS]:
             rows = "" if input_.rows is None else words("n_rows", n=f"{input_.rows:,}") + " · "
             facts.append((words("input"), f"{input_.name} · {rows}SHA-256 {input_.sha256}"))
+        if len(record.inputs) > INPUTS:
+            facts.append((words("input"), words("more_inputs", n=f"{len(record.inputs) - INPUTS:,}")))
         facts.append((words("made_on"), f"hensa {record.hensa} · {record.kernel} · pyarrow {record.pyarrow}"))
         section.facts(facts)
         section.text(words("verify"))
@@ -320,7 +338,6 @@ class Scored:
         self._program = program = run.program.program
         moments = run.population.moments
         self._population = None if moments is None else Population.from_json(json.dumps(moments))
-        self.expected = about.record.inputs[0].rows
         self.title = program.title or program.name
         rule, rates = program.rule, program.rates
         columns = list(program.columns)
@@ -821,7 +838,6 @@ class Compared:
             names.append(f"{names[-1]}-scaled")
         self._names = names
         self.title = about.words("compared_title", first=names[0], others=about.words("comma").join(names[1:]))
-        self.expected = about.record.inputs[0].rows
         self._ids = [about.id] if about.id is not None and about.has(about.id) else []
         self._band = run.band if run.band is not None and about.has(run.band) else None
         self._edges: list[Edge] = list(EDGES) if self._band else wide_edges()
@@ -891,8 +907,6 @@ class Compared:
 
 class Restated:
     """Who was paid too little or too much."""
-
-    expected: int | None = None
 
     def __init__(self, about: About, run: audit.Restate) -> None:
         self._about, self._run = about, run

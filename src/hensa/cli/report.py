@@ -1,5 +1,6 @@
 """`hensa report`."""
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -21,13 +22,13 @@ class PageLang(StrEnum):
 def scored(path: str) -> str:
     if path == "-":
         raise typer.BadParameter("a report tells of a file and the record kept with it; name a file")
-    return with_format(path)
+    return path if os.path.isdir(path) else with_format(path)
 
 
 def report(
     source: Annotated[
         str,
-        typer.Argument(metavar="SCORED", callback=scored, help="A file that score, compare or restate wrote."),
+        typer.Argument(metavar="SCORED", callback=scored, help="A file or dataset that hensa wrote."),
     ],
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.html", help="The page; - is stdout.")],
     lang: Annotated[PageLang, typer.Option(help="Language of the page.")] = PageLang.en,

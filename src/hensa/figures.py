@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from math import floor, log10
+from math import ceil, floor, log10
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -279,12 +279,9 @@ class Concentration:
 
 
 def _most(code: int) -> int:
-    """The most points of a class: those below the next one's least, which a float64 may have been rounded up to."""
-    if code == 0:
-        return 0
+    """The most points of a class: it ends before the float64 that begins the next one, to which no less is rounded."""
     bits = np.array((code + _ONE) << 52 - _FRACTION, dtype=np.int64)
-    least = int(bits.view(np.float64))
-    return least - 1 if least <= 2**53 else least
+    return ceil(float(bits.view(np.float64))) - 1 if code else 0
 
 
 # ---- the largest

@@ -17,7 +17,7 @@ from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from threading import Event, Lock
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,9 @@ from hensa.population import population as take_population
 from hensa.program import PerEvent, Program
 from hensa.scoring import score
 from hensa.threads import cpus
+
+if TYPE_CHECKING:
+    from hensa.distributed import Cluster
 
 __all__ = ["Plan", "Task", "fingerprint", "merged", "plan", "score_dataset", "take", "write_part"]
 
@@ -356,6 +359,7 @@ def score_dataset(
     overwrite: bool = False,
     threads: int | None = None,
     memory: int = 512 << 20,
+    client: Any = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Score the rows of many files, or of files larger than memory, into a directory of as many files.
@@ -392,6 +396,9 @@ def score_dataset(
         How many fragments are worked on at a time; None: the CPUs that this process may use.
     memory : int
         Bytes that pieces may take in memory. Fewer threads run if their pieces might take more.
+    client : distributed.Client, optional
+        Of a dask cluster, whose workers then do the work, each piece on one thread; they see the source and the
+        destination under the same paths as this process. The result has the same bytes.
     progress : callable, optional
         Called now and then, in this thread, with a stage ("read", "population" or "score"), the rows that it is done
         with, and all rows. What it raises ends the run, which can be gone on with.
@@ -429,11 +436,12 @@ def score_dataset(
     """
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
-    with ThreadPoolExecutor(threads or cpus()) as pool:
-        planned = plan(
-            source, program, by, columns, month=month, any_month=any_month, filesystem=filesystem, each=pool.map
-        )
-    workers = _Threads(planned.threads(memory, threads), progress)
+    workers = _Threads(threads or cpus(), progress) if client is None else _cluster(client, threads, progress)
+    planned = plan(
+        source, program, by, columns, month=month, any_month=any_month, filesystem=filesystem, each=workers.map
+    )
+    if isinstance(workers, _Threads):
+        workers = _Threads(planned.threads(memory, threads), progress)
     task, fragments = planned.task, planned.fragments
     parts: list[Part] = []
     try:
@@ -499,6 +507,16 @@ def _keep_apart(source: str | os.PathLike[str], planned: Plan, staging: Staging)
             raise HensaError(f"{staging.shown}: it is where the source is; write to another directory.")
 
 
+def _cluster(client: Any, threads: int | None, progress: Progress | None) -> "Cluster":
+    try:
+        from hensa.distributed import Cluster
+    except ModuleNotFoundError as missing:
+        raise HensaError(f'client needs {missing.name}; install it with: pip install "hensa[distributed]"') from missing
+    if threads is not None:
+        raise HensaError("threads is of this process, and client has the work done by others; give one of them.")
+    return Cluster(client, progress)
+
+
 class _Threads:
     """Work shared out to threads of this process.
 
@@ -547,6 +565,11 @@ class _Threads:
                 stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
+
+    def map(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Call ``work(item)`` for every item, and give the results in order."""
+        with ThreadPoolExecutor(self._count) as pool:
+            yield from pool.map(work, items)
 
     @staticmethod
     def _result(future: Future[R], tell: Callable[[], None]) -> R:

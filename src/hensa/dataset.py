@@ -451,15 +451,20 @@ def score_dataset(
             inputs = list(workers.run("read", planned.rows, partial(fingerprint, task), planned.surveys))
             run = run_of(task, inputs)
             if old is not None and old.run == run:
-                for _ in old.check(staging.shown, content=False):
-                    pass
-                staging.discard()
-                return old
-            if old is not None and not overwrite:
+                try:
+                    deque(old.check(staging.shown, content=False), 0)
+                    staging.discard()
+                    return old
+                except HensaError:
+                    if not overwrite:
+                        raise
+            elif old is not None and not overwrite:
                 raise HensaError(
                     f"{staging.shown}: it has the dataset of another run ({old.run[:12]}, where this is {run[:12]}); "
                     "overwrite=True or --overwrite replaces it once the new one is complete."
                 )
+            if old is not None:
+                staging.check_listed(old)
             population = merged(workers.run("population", planned.rows, partial(take, task), fragments))
             record = Record.of(task.stated(population), inputs)
             stage = staging.stage(stage_of(run, record))

@@ -345,18 +345,19 @@ class Staging:
         Raises
         ------
         HensaError
-            It is no dataset that hensa wrote, or has files that its manifest does not list.
+            It is no dataset that hensa wrote.
         """
         place = self.destination
-        if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-            return None
-        manifest = Manifest.load(self.shown)
+        empty = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+        return None if empty else Manifest.load(self.shown)
+
+    def check_listed(self, manifest: Manifest) -> None:
+        """Raise HensaError if the destination has a file that its manifest does not list: it would be lost."""
         listed = {MANIFEST, *(part.file for part in manifest.parts)}
-        for path in sorted(place.rglob("*")):
-            if not path.is_dir() and path.relative_to(place).as_posix() not in listed:
-                name = path.relative_to(place).as_posix()
+        for path in sorted(self.destination.rglob("*")):
+            name = path.relative_to(self.destination).as_posix()
+            if not path.is_dir() and name not in listed:
                 raise HensaError(f"{self.shown}: it has a file {name!r} that its manifest does not list; move it away.")
-        return manifest
 
     def stage(self, name: str) -> Path:
         """The directory of the run of this name, with what it has made so far; what others left is removed."""

@@ -10,7 +10,7 @@ parquet.thrift of github.com/apache/parquet-format numbers its fields.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
@@ -79,7 +79,7 @@ def write(
             groups.append(_group(chunks, n_rows, start))
             advance(n_rows)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) if threads > 1 else _Here() as pool:
         try:
             for part in parts:
                 if isinstance(part, pa.Table):
@@ -102,6 +102,15 @@ def write(
     encoded = bytearray()
     _write(encoded, STRUCT, footer)
     file.write(encoded + len(encoded).to_bytes(4, "little") + MAGIC)
+
+
+class _Here(Executor):
+    """Calls that are made at once, on the thread that submits them."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(call(*arguments, **options))
+        return done
 
 
 def _check(table: pa.Table, schema: pa.Schema) -> None:

@@ -872,8 +872,15 @@ OUTPUTS = [
         "CSV on standard input",
         "`hensa score - -o out.csv -p three.toml < in.csv`",
         1,
-        "standard input: cannot be read as an Arrow stream: ….",
+        "standard input: found text; only an Arrow stream can be piped in, so name the file instead.",
         lambda: run("score - -o out.csv -p three.toml", CSV.encode()),
+    ),
+    Process(
+        "Parquet on standard input",
+        "`hensa score - -o out.csv -p three.toml < in.parquet`",
+        1,
+        "standard input: found Parquet; only an Arrow stream can be piped in, so name the file instead.",
+        lambda: run("score - -o out.csv -p three.toml", parquet(arrow())),
     ),
     Process(
         "an Arrow stream that ends too early",

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +25,8 @@ import pytest
 import hensa
 from hensa.sample import sample
 
-typer_testing = pytest.importorskip("typer.testing")
+typer_testing, cell_len = pytest.importorskip("typer.testing"), pytest.importorskip("rich.cells").cell_len
+
 
 from hensa import cli  # noqa: E402
 from hensa.terminal import Run, Stop, Summary  # noqa: E402
@@ -268,7 +271,7 @@ def test_each_cohort_is_scored_by_itself(program, tmp_path):
     result = hensa_command("score", source, "-o", out, "-p", program, "--by", "site")
     # In each site the mean is the middle and the SD 1.
     assert pq.read_table(out)["score"].to_pylist() == [49.0, 51.0, 49.0, 51.0]
-    assert result.stderr.startswith("4 rows, 0 of them null, in 2 cohorts by site\n")
+    assert result.stderr.startswith("three: 4 rows, 0 of them null, in 2 cohorts by site\n")
     result = hensa_command("score", source, "-o", out, "-p", program, "--by", "site", "--by", "month")
     # A cohort of one row has SD 0, which adds the centre.
     assert pq.read_table(out)["score"].to_pylist() == [50.0] * 4
@@ -284,6 +287,66 @@ def test_a_stored_population_with_cohorts_gives_the_same(program, tmp_path):
     hensa_command("score", source, "-o", outs[0], "-p", program, "--by", "month")
     hensa_command("score", source, "-o", outs[1], "-p", program, "--by", "month", "--population", stored)
     assert outs[0].read_text() == outs[1].read_text()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("score", "-o", "out.csv"), ("next-step", "-o", "out.csv"), ("explain", "--id", "1", "--id-column", "month")],
+    ids=lambda args: args[0],
+)
+def test_a_stored_population_with_cohorts_is_refused_without_by(program, tmp_path, monkeypatch, args):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "in.csv", MONTHS, ["x", "site", "month", "cents"])
+    hensa_command("population", "in.csv", "-o", "p.json", "-p", program, "--by", "month", "--by", "site")
+    command, *others = args
+    result = hensa_command(command, "in.csv", *others, "-p", program, "--population", "p.json")
+    assert result.exit_code == 2
+    assert "p.json has cohorts; it is for --by month --by site" in " ".join(result.stderr.split())
+    assert not Path("out.csv").exists()
+
+
+# --- the summary as JSON ----------------------------------------------------------------------------------------------
+
+
+def test_the_summary_of_score_is_data_on_stdout(program, tmp_path):
+    # x is 1, 3 and null: the mean is 2 and the SD 1, so the scores are 49 and 51, of the steps from 0 and from 50.
+    source = write_csv(tmp_path / "in.csv", [["1", "150"], ["3", "250"], ["", "7"]], ["x", "cents"])
+    result = hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program, "--json")
+    assert json.loads(result.stdout) == {
+        "program": "three",
+        "rows": 3,
+        "nulls": 1,
+        "measures": {"x": {"mean": 2.0, "sd": 1.0, "moments": "exact"}},
+        "bands": [
+            {"from": 0.001, "to": 0.001, "rows": 1},
+            {"from": 0.1, "to": 0.1, "rows": 1},
+            {"from": 0.45, "to": 0.45, "rows": 0},
+        ],
+        "totals": {"cents": 400, "reward": 25},  # floor(150 * 0.001) + 250 * 0.1
+    }
+    assert re.fullmatch(r"[\d.]+ s \(.* rows/s\n", result.stderr)
+
+
+def test_the_summary_names_cohorts_has_no_nan_and_keeps_the_digits_of_decimals(program, tmp_path):
+    cents = pa.array([Decimal("0.10"), Decimal("0.20")], pa.decimal128(38, 2))
+    rows = pa.table({"x": pa.nulls(2, pa.int64()), "site": ["a", "b"], "cents": cents})
+    feather.write_feather(rows, tmp_path / "in.arrow")
+    result = hensa_command(
+        "score", tmp_path / "in.arrow", "-o", tmp_path / "out.csv", "-p", program, "--json", "--by", "site"
+    )
+    found = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert (found["by"], found["cohorts"], found["measures"]["x"]["mean"]) == (["site"], 2, None)
+    rows = rows.set_column(0, "x", pa.array([1, 3]))
+    feather.write_feather(rows, tmp_path / "in.arrow")
+    result = hensa_command("score", tmp_path / "in.arrow", "-o", tmp_path / "out.csv", "-p", program, "--json")
+    assert json.loads(result.stdout)["totals"]["cents"] == "0.30"
+
+
+def test_json_and_rows_do_not_both_go_to_stdout(program, tmp_path):
+    source = write_csv(tmp_path / "in.csv", [["1", "0"]], ["x", "cents"])
+    result = hensa_command("score", source, "-o", "-", "-p", program, "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--json and the rows both want standard output" in " ".join(result.stderr.split())
 
 
 # --- population -------------------------------------------------------------------------------------------------------
@@ -400,16 +463,21 @@ def test_arrow_streams_go_through_stdin_and_stdout():
     assert b"\x1b" not in paid.stderr
 
 
-@posix
-def test_a_terminal_sees_a_bar_and_small_bars_in_the_summary(tmp_path):
+def on_terminal(*args, columns=80):
+    """What a terminal of some columns is sent."""
+    import fcntl
     import pty
+    import struct
+    import termios
 
-    hensa_command("sample", "-n", "10_000", "-o", tmp_path / "in.parquet")
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
     process = subprocess.Popen(
-        [*HENSA, "score", str(tmp_path / "in.parquet"), "-o", str(tmp_path / "out.parquet")],
+        [*HENSA, *map(str, args)],
+        stdout=theirs,
         stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"},
+        env={**environment, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"},
     )
     os.close(theirs)
     seen = b""
@@ -423,8 +491,47 @@ def test_a_terminal_sees_a_bar_and_small_bars_in_the_summary(tmp_path):
         seen += part
     os.close(ours)
     assert process.wait(60) == 0
-    assert "━" in seen.decode()
-    assert "█" in seen.decode()
+    return seen.decode()
+
+
+def lines_of(seen):
+    """The lines without colours; what replaces itself, such as a bar of progress, is left out."""
+    lines = seen.replace("\r\n", "\n").split("\n")
+    return [re.sub(r"\x1b\[[\d;]*m", "", line) for line in lines if not re.search(r"\r|\x1b\[[^m]*[A-Zhl]", line)]
+
+
+@posix
+def test_a_terminal_sees_a_bar_and_small_bars_in_the_summary(tmp_path):
+    hensa_command("sample", "-n", "10_000", "-o", tmp_path / "in.parquet")
+    seen = on_terminal("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet")
+    assert "━" in seen
+    most = max(lines_of(seen), key=lambda line: line.count("█"))
+    assert re.fullmatch(r"8% to 9\.8% +[\d,]+ +[\d.]+%  █{24}", most)
+
+
+@posix
+def test_no_line_is_wider_than_the_terminal(tmp_path):
+    hensa_command("sample", "-n", "2000", "-o", tmp_path / "in.parquet")
+    for args in (
+        ("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet"),
+        ("explain", tmp_path / "in.parquet", "--id", "1"),
+        ("explain", tmp_path / "in.parquet", "--id", "1", "--lang", "ja"),
+    ):
+        assert 50 < max(cell_len(line) for line in lines_of(on_terminal(*args))) <= 80
+
+
+@posix
+def test_colour_tells_gains_from_losses_and_so_do_their_signs(tmp_path, program):
+    other = program.with_name("four.toml")
+    other.write_text(program.read_text().replace('"three"', '"four"').replace("[50, 10.0]", "[50, 5.0]"))
+    source = write_csv(tmp_path / "in.csv", [["1", "1000"], ["3", "1000"]], ["x", "cents"])
+    args = "compare", source, "-p", program, "-p", other
+    seen = on_terminal(*args)
+    assert "\x1b[38;5;166m-50\x1b" in seen  # 5% instead of 10% of 1000
+    assert "\x1b[38;5;32m+50\x1b" in on_terminal(*args[:2], "-p", other, "-p", program)
+    piped = hensa_command(*args)
+    assert "-50" in piped.stdout
+    assert "\x1b" not in piped.output
 
 
 @posix

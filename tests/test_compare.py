@@ -428,11 +428,11 @@ def test_the_command_prints_costs_winners_and_losers(month):
         [],
         ["high", "against", "low,", "in", "points"],
         ["rows", "gain", "lose", "stay", "gained", "lost"],
-        ["1", "1", "0", "0", "20", "0"],
+        ["1", "1", "0", "0", "+20", "0"],
         ["3", "to", "9", "0", "0", "1", "0", "0"],
-        ["1,000+", "0", "1", "0", "0", "30"],
+        ["1,000+", "0", "1", "0", "0", "-30"],
         ["unknown", "0", "0", "1", "0", "0"],
-        ["all", "1", "1", "2", "20", "30"],
+        ["all", "1", "1", "2", "+20", "-30"],
     ]
     assert "1 rows have no reward under low or high: not compared" in result.stderr
 
@@ -442,10 +442,10 @@ def test_winners_and_losers_of_a_hundred_million_rows_fit_80_columns():
     total = hensa.Tally("100 to 499", 99_999_999, 99_999_999, 99_999_999, 0, 10**10 - 1, 10**10 - 1, 0, 0)
     screen = rich.Console(width=80)
     with screen.capture() as shown:
-        screen.print(terminal.winners_table(total, []))
+        screen.print(terminal.winners_table(total, [total], bars=True))
     assert shown.get().split() == [
         *("rows", "gain", "lose", "stay", "gained", "lost"),
-        *("100", "to", "499", *["99,999,999"] * 3, *["9,999,999,999"] * 2),
+        *("100", "to", "499", *["99,999,999"] * 3, "+9,999,999,999", "-9,999,999,999") * 2,
     ]
 
 
@@ -490,7 +490,7 @@ def test_tables_leave_standard_output_to_the_rows(month):
     [
         (("--edges", "1;2"), "it must be whole numbers such as 1,10,100"),
         (("--scaled", "new.toml"), "give both"),
-        (("--json", "-o", "-"), "give one"),
+        (("--json", "-o", "-"), "both want standard output"),
     ],
 )
 def test_bad_usage_is_exit_code_2(month, options, sentence):

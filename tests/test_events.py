@@ -1,6 +1,7 @@
 """Ranking events: boards, ties, prizes, cut-offs and compensation, against worked numbers and a plain-Python oracle."""
 
 import datetime as dt
+import json
 import re
 from fractions import Fraction
 from math import floor
@@ -618,7 +619,7 @@ def test_the_commands_rank_and_compensate_as_the_functions_do(files):
     ranked = hensa_command("rank", files / "rows.csv", "-o", boards, "--event", files / "spring.toml")
     assert (ranked.exit_code, ranked.stdout) == (0, "")
     # Overall 500 + 100 + 100; light has the one prize 70; heavy (b, d, e) as overall.
-    assert re.search(r"^5 rows, 5 entered by 2020-03-31 23:59:59$", ranked.stderr, re.M)
+    assert re.search(r"^spring: 5 rows, 5 entered by 2020-03-31 23:59:59$", ranked.stderr, re.M)
     for board, n, points in (("overall", 5, 700), ("light", 2, 70), ("heavy", 3, 700)):
         assert re.search(rf"^{board} +{n} +{points}$", ranked.stderr, re.M)
     assert max(map(len, ranked.stderr.splitlines())) <= 80
@@ -627,6 +628,14 @@ def test_the_commands_rank_and_compensate_as_the_functions_do(files):
     assert pq.read_table(paid).to_pylist() == PAID
     assert re.search(r"^5 rows, 4 ids are paid$", done.stderr, re.M)
     assert re.search(r"^points +480$", done.stderr, re.M)
+
+
+def test_the_boards_are_data_on_stdout_if_asked_for(files):
+    done = hensa_command("rank", files / "rows.csv", "-o", files / "b.csv", "-e", files / "spring.toml", "--json")
+    points = {"overall": (5, 700), "light": (2, 70), "heavy": (3, 700)}  # as above
+    boards = [{"board": name, "ranked": ranked, "points": paid} for name, (ranked, paid) in points.items()]
+    assert json.loads(done.stdout) == {"event": "spring", "rows": 5, "entered": 5, "boards": boards}
+    assert "ranked" not in done.stderr
 
 
 def test_the_command_takes_a_snapshot(files):

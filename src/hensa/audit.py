@@ -507,6 +507,7 @@ class _Hashed(BufferedIOBase):
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._digest = stream, hashlib.sha256()
+        self.peek = getattr(stream, "peek", lambda size: b"")
         self._pieces: SimpleQueue[bytes | None] = SimpleQueue()  # None: the last was given
         self._worker = Thread(target=self._hash_pieces, daemon=True)
         self._worker.start()

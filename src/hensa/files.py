@@ -174,10 +174,23 @@ def read(path: str, numbers: Collection[str]) -> pa.Table:
             with reading("Parquet"):
                 return pq.ParquetFile(path, page_checksum_verification=True).read()
         with reading("an Arrow file" if format == "arrow" else "an Arrow stream"):
-            stream = pa.ipc.open_stream(sys.stdin.buffer) if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
+            stream = _stream_of_stdin() if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
             rows = stream.read_all()
             rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
             return rows
+
+
+def _stream_of_stdin() -> pa.RecordBatchStreamReader:
+    """Standard input as an Arrow stream; what is plainly something else is named."""
+    start = getattr(sys.stdin.buffer, "peek", lambda size: b"")(4)[:4]
+    kinds = {b"PAR1": "Parquet", b"ARRO": "an Arrow file", b"\x1f\x8b": "gzip"}
+    found = next((kind for magic, kind in kinds.items() if start.startswith(magic)), None)
+    # A stream begins with 0xffffffff or, as Arrow wrote it until 2019, with a length far below 2^24.
+    if found is None and start and not {0x00, 0xFF} & set(start):
+        found = "text"
+    if found is not None:
+        raise HensaError(f"found {found}; only an Arrow stream can be piped in, so name the file instead")
+    return pa.ipc.open_stream(sys.stdin.buffer)
 
 
 @contextmanager
@@ -279,7 +292,7 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
         parts = (part.select(names) for part in opened.iter_batches(columns=names))
         return pa.RecordBatchReader.from_batches(schema, parts), opened.metadata.num_rows
     if format == "stream":
-        source = pa.ipc.open_stream(sys.stdin.buffer)
+        source = _stream_of_stdin()
         whole: Iterable[pa.RecordBatch] = source
     else:
         source = pa.ipc.open_file(pa.OSFile(path))

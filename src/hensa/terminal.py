@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Context, Decimal
 from fractions import Fraction
-from math import ceil
+from math import isfinite
 from threading import Lock
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 try:
     import typer
+    from rich.bar import Bar
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
+    from rich.text import Text
     from typer.core import TyperGroup
 except ModuleNotFoundError as missing:
     raise SystemExit(f'hensa: the command needs {missing.name}; install it with: pip install "hensa[cli]"') from missing
@@ -37,7 +39,7 @@ __all__ = [
     "Run",
     "Stop",
     "Summary",
-    "bands_table",
+    "boards_of",
     "boards_table",
     "cohorts",
     "console",
@@ -45,8 +47,11 @@ __all__ = [
     "ending",
     "moments_table",
     "plain_table",
+    "print_text",
     "printer",
     "say",
+    "show",
+    "signed",
     "total_of",
     "totals_table",
     "typer",
@@ -58,9 +63,19 @@ EXACT = Context(prec=100)  # the sums of Arrow have at most 76 digits
 
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 
-console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-printer = Console(highlight=False, markup=False, emoji=False)
-"""For tables that are what was asked for, so that they go to standard output."""
+# The colours of the pages of HTML: safe for colour-blind readers, readable on light and on dark.
+GAIN, LOSE = "color(32)", "color(166)"  # blue, orange
+
+
+def console_on(stream: TextIO, stderr: bool) -> Console:
+    """A console that fits its terminal; where there is none, lines are as long as they are."""
+    width = None if stream.isatty() else 10_000
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+
+
+console = console_on(sys.stderr, stderr=True)
+printer = console_on(sys.stdout, stderr=False)
+"""For what was asked for, so that it goes to standard output."""
 
 
 class Stop:
@@ -115,6 +130,34 @@ class Commands(TyperGroup):
 
 def say(message: str) -> None:
     console.print(message, soft_wrap=True)
+
+
+def show(*tables: Table) -> None:
+    """Tables of a summary, each with an empty line below."""
+    for table in tables:
+        console.print(table, "")
+
+
+def print_text(text: str) -> None:
+    """Lines of text on standard output; on a terminal the first is bold, and words are not cut at its edge."""
+    if printer.is_terminal:
+        first, *others = text.splitlines()
+        printer.print(Text(first, "bold"), *others, sep="\n", width=min(printer.width, 80))
+    else:
+        print(text)
+
+
+def signed(text: str) -> Text:
+    """Text whose gains and losses (+1, -1) are coloured."""
+    coloured = Text(text)
+    coloured.highlight_regex(r"(?<!\S)\+[1-9][\d,]*", GAIN)
+    coloured.highlight_regex(r"(?<!\S)-[1-9][\d,]*", LOSE)
+    return coloured
+
+
+def bar(value: float, most: float, color: str = GAIN) -> Bar:
+    """A bar that is as long as its column for `most`, and to be seen for whatever is more than nothing."""
+    return Bar(most or 1, 0, max(value, most / 100) if value else 0, color=color)
 
 
 def give_up_stdout() -> None:
@@ -192,6 +235,7 @@ class Summary:
     """What is told of scored rows in the end; they may come in parts, from several threads."""
 
     def __init__(self, program: Program, columns: Sequence[str]) -> None:
+        self.program = program
         self._nulls = Counter(dict.fromkeys(columns, 0))
         self._has_rate = "rate" in columns
         self._base = program.reward.base if "reward" in columns and program.reward is not None else None
@@ -223,59 +267,120 @@ class Summary:
     def nulls(self) -> int:
         return min(self._nulls.values())
 
+    def tables(self, used: Population) -> Iterator[Table]:
+        """The population, the rates and the points."""
+        if self.program.measures:
+            yield moments_table(used)
+        if self._has_rate:
+            yield bands_table(self.program.rate_table, self.rates)
+        if self.totals:
+            yield totals_table(self.totals)
+
+    def to_dict(self, used: Population) -> dict[str, Any]:
+        """The same as data: means, SDs and rates as float, points as int, decimal totals as str."""
+        facts: dict[str, Any] = {"program": self.program.name, "rows": self.n_rows, "nulls": self.nulls}
+        if used.by:
+            facts |= {"by": list(used.by), "cohorts": len(used.cohorts)}
+        facts["measures"] = {
+            name: {
+                "mean": moments.mean if isfinite(moments.mean) else None,
+                "sd": moments.sd if isfinite(moments.sd) else None,
+                "moments": moments.method,
+            }
+            for name, moments in used.measures.items()
+        }
+        if self._has_rate:
+            bands = bands_of(self.program.rate_table, self.rates)
+            facts["bands"] = [{"from": float(low), "to": float(high), "rows": rows} for low, high, rows in bands]
+        facts["totals"] = {
+            name: str(total) if isinstance(total, Decimal) else total for name, total in self.totals.items()
+        }
+        return facts
+
 
 def _sum(a: Total, b: Total) -> Total:
     """The sum with all digits; the operator rounds decimals to 28."""
     return EXACT.add(a, b) if isinstance(a, Decimal) or isinstance(b, Decimal) else a + b
 
 
-def bands_table(rates: RateTable, counts: Mapping[float, int]) -> Table:
+def bands_of(rates: RateTable, counts: Mapping[float, int]) -> Iterator[tuple[Fraction, Fraction, int]]:
+    """Neighbouring rates, at most `BANDS` groups of them: the lowest and the highest of each, and its rows."""
     shares = sorted({*rates.shares, *([Fraction(0)] if rates.below == "zero" else [])})
     size = -(-len(shares) // BANDS)
-    bands = [shares[start : start + size] for start in range(0, len(shares), size)]
-    rows = [sum(counts.get(float(share), 0) for share in band) for band in bands]
-    table = plain_table("rate", "rows", "", *([""] if console.is_terminal else []))
-    for band, count in zip(bands, rows, strict=True):
-        low, high = (f"{float(share * 100):g}%" for share in (band[0], band[-1]))
-        part = count / (sum(rows) or 1)
-        bar = ["█" * ceil(24 * part)] if console.is_terminal else []
-        table.add_row(low if low == high else f"{low} to {high}", f"{count:,}", f"{part:.2%}", *bar)
+    for start in range(0, len(shares), size):
+        band = shares[start : start + size]
+        yield band[0], band[-1], sum(counts.get(float(share), 0) for share in band)
+
+
+def bands_table(rates: RateTable, counts: Mapping[float, int]) -> Table:
+    bands = list(bands_of(rates, counts))
+    rows = [count for _, _, count in bands]
+    table = plain_table("rate", "rows", "", bars=console.is_terminal)
+    for *ends, count in bands:
+        low, high = (f"{float(share * 100):g}%" for share in ends)
+        share = f"{count / (sum(rows) or 1):.2%}"
+        add_row(table, low if low == high else f"{low} to {high}", f"{count:,}", share, bar=bar(count, max(rows)))
     return table
 
 
-def boards_table(boards: pa.Table, names: list[str]) -> Table:
+def boards_of(boards: pa.Table, names: Sequence[str]) -> list[dict[str, Any]]:
     """How many are ranked on each board, and the points of its prizes."""
-    table = plain_table("board", "ranked", "points")
     numbers, prizes = boards["board"].combine_chunks().indices, boards["prize"]
-    for number, name in enumerate(names):
-        own = prizes.filter(pc.equal(numbers, number)).to_numpy()
-        table.add_row(name, f"{len(own):,}", f"{exact_sum(own):,}")
+    own = (prizes.filter(pc.equal(numbers, number)).to_numpy() for number in range(len(names)))
+    return [
+        {"board": name, "ranked": len(prizes), "points": exact_sum(prizes)}
+        for name, prizes in zip(names, own, strict=True)
+    ]
+
+
+def boards_table(boards: Sequence[Mapping[str, Any]]) -> Table:
+    most = max(board["points"] for board in boards)
+    table = plain_table("board", "ranked", "points", bars=console.is_terminal)
+    for board in boards:
+        row = board["board"], f"{board['ranked']:,}", f"{board['points']:,}"
+        add_row(table, *row, bar=bar(board["points"], most))
     return table
 
 
-def plain_table(*headings: str, numbers: int = 2) -> Table:
-    """A table without lines, whose columns after the first are numbers, as many as `numbers`."""
+def plain_table(*headings: str, numbers: int = 2, bars: bool = False) -> Table:
+    """A table without lines, whose columns after the first are numbers, as many as `numbers`.
+
+    With `bars` it has a last column that is as wide as is left, up to 24.
+    """
     table = Table(box=None, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if 1 <= index <= numbers else "left", overflow="fold")
+        number = 1 <= index <= numbers
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number or bars, overflow="fold")
+    if bars:
+        table.add_column("", max_width=24)
     return table
 
 
-def costs_table(costs: Mapping[str, int]) -> Table:
+def add_row(table: Table, *cells: str | Text, bar: Bar) -> None:
+    table.add_row(*cells, *([bar] if len(table.columns) > len(cells) else []))
+
+
+def costs_table(costs: Mapping[str, int], bars: bool) -> Table:
     """What each program pays, and how much more than the first."""
     first, *_ = costs.values()
-    table = plain_table("program", "points", "difference")
+    table = plain_table("program", "points", "difference", bars=bars)
     for name, cost in costs.items():
-        table.add_row(name, f"{cost:,}", f"{cost - first:+,}" if cost != first else "0")
+        difference = signed(f"{cost - first:+,}" if cost != first else "0")
+        add_row(table, name, f"{cost:,}", difference, bar=bar(cost, max(costs.values())))
     return table
 
 
-def winners_table(total: Tally, bands: Sequence[Tally]) -> Table:
-    """Who gains and who loses: rows and points."""
-    table = plain_table("rows", "gain", "lose", "stay", "gained", "lost", numbers=5)
-    for tally in (*(band for band in bands if band.rows), total):
-        counts = (tally.gains, tally.loses, tally.stays, tally.gained, tally.lost)
-        table.add_row(tally.band, *(f"{count:,}" for count in counts))
+def winners_table(total: Tally, bands: Sequence[Tally], bars: bool) -> Table:
+    """Who gains and who loses: rows and points, and of each band a bar of what it gains or loses on the whole."""
+    shown = [band for band in bands if band.rows]
+    most = max((abs(band.difference) for band in shown), default=0)
+    table = plain_table("rows", "gain", "lose", "stay", "gained", "lost", numbers=5, bars=bars and bool(shown))
+    for tally in (*shown, total):
+        counts = (f"{count:,}" for count in (tally.gains, tally.loses, tally.stays))
+        points = signed(f"{tally.gained:+,}" if tally.gained else "0"), signed(f"{-tally.lost:,}")
+        color = GAIN if tally.difference > 0 else LOSE
+        value = abs(tally.difference) if tally is not total else 0
+        add_row(table, tally.band, *counts, *points, bar=bar(value, most, color))
     return table
 
 

@@ -8,7 +8,17 @@ from typing import Annotated
 import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, RecordedPopulation, Rules
-from hensa.cli.options import AnyMonth, AsJson, Month, Source, Threads, in_groups, keep_apart, writable_if_any
+from hensa.cli.options import (
+    AnyMonth,
+    AsJson,
+    Month,
+    Source,
+    Threads,
+    in_groups,
+    keep_apart,
+    keep_stdout,
+    writable_if_any,
+)
 from hensa.comparison import EDGES
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
@@ -43,8 +53,7 @@ def compare(
     """Pay the rows of IN under several programs: who gains, who loses, by how much, and the cost of each."""
     if not re.fullmatch("-?[0-9]+(,-?[0-9]+)*", edges):
         raise typer.BadParameter(f"--edges is {edges}; it must be whole numbers such as 1,10,100")
-    if as_json and output == "-":
-        raise typer.BadParameter("--json and --output - both write to standard output; give one")
+    keep_stdout(output, as_json)
     if scaled and budget is None:
         raise typer.BadParameter("--scaled writes what --budget finds; give both")
     rules = [Program.load(name) for name in program]
@@ -90,10 +99,10 @@ def compare(
     else:
         target = console if output == "-" else printer
         first, *others = found.costs
-        target.print(costs_table(found.costs))
+        target.print(costs_table(found.costs, target.is_terminal))
         for name in others:
             target.print(f"\n{name} against {first}, in points", soft_wrap=True)
-            target.print(winners_table(found.totals[name], found.bands[name]))
+            target.print(winners_table(found.totals[name], found.bands[name], target.is_terminal))
     if solution is not None:
         say(f"{solution.program.name} has the rates of {rules[-2].name} times {solution.factor}")
     for name, points in found.friend_costs.items():

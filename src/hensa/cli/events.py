@@ -1,16 +1,27 @@
 """`hensa rank`, `hensa restate` and `hensa compensate`."""
 
+import json
 from enum import StrEnum
-from json import dumps
 from typing import Annotated
 
 import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, Rules
-from hensa.cli.options import EventFile, Source, Target, in_groups, keep_apart, naming_each, readable, readable_or_none
+from hensa.cli.options import (
+    AsJson,
+    EventFile,
+    Source,
+    Target,
+    in_groups,
+    keep_apart,
+    keep_stdout,
+    naming_each,
+    readable,
+    readable_or_none,
+)
 from hensa.events import Event, entered_by
 from hensa.files import naming, read, replacing, write
-from hensa.terminal import Run, boards_table, console, say, total_of, totals_table, typer
+from hensa.terminal import Run, boards_of, boards_table, console, say, show, signed, total_of, totals_table, typer
 
 __all__ = ["compensate", "rank", "restate"]
 
@@ -27,6 +38,7 @@ def rank(
     output: Target,
     event: EventFile,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the ranks up to N of each board.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Rank the entrants of an event (the rows of IN) on its boards: one row of OUT per board and entrant, with prizes.
 
@@ -34,6 +46,7 @@ def rank(
     """
     rules = Event.load(event)
     keep_apart(output, source, event)
+    keep_stdout(output, as_json)
     run = Run()
     with Fingerprints(source) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
@@ -44,9 +57,14 @@ def rank(
         record = prints.record(audit.Rank(event=Rules.read(event), top=top), (source, rows.num_rows))
         with run.stage("write", total=boards.num_rows) as advance:
             write(file, output, record.on(boards.schema), in_groups(boards), advance)
-    until = f" by {rules.entry_until}" if rules.entry_until else ""
-    say(f"{rows.num_rows:,} rows, {entrants:,} entered{until}")
-    console.print(boards_table(boards, [board.name for board in rules.boards]), "")
+    found = boards_of(boards, [board.name for board in rules.boards])
+    if as_json:
+        facts = {"event": rules.name, "rows": rows.num_rows, "entered": entrants, "boards": found}
+        print(json.dumps(facts, ensure_ascii=False, indent=2))
+    else:
+        until = f" by {rules.entry_until}" if rules.entry_until else ""
+        say(f"{rules.name}: {rows.num_rows:,} rows, {entrants:,} entered{until}")
+        show(boards_table(found))
     run.report(rows.num_rows)
 
 
@@ -62,7 +80,7 @@ def restate(
         typer.Option(metavar="NAME", help="A column of ids; may be given several times.", show_default="referrer_id"),
     ] = None,
     points: Annotated[str, typer.Option(metavar="NAME", help="The column of points.")] = "reward",
-    json: Annotated[bool, typer.Option("--json", help="The summary on stdout, as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two runs id by id: OUT has those who were paid too little or too much, and what is due to each.
 
@@ -70,8 +88,7 @@ def restate(
     """
     if before == after == "-":
         raise typer.BadParameter("BEFORE and AFTER are both standard input; name a file for one")
-    if json and output == "-":
-        raise typer.BadParameter("--json and the rows both want standard output; name a file with -o")
+    keep_stdout(output, as_json)
     keep_apart(output, before, after)
     run = Run()
     with Fingerprints(before, after) as prints, replacing(output) as file, run.progress:
@@ -84,10 +101,11 @@ def restate(
         record = prints.record(made, (before, paid.num_rows), (after, corrected.num_rows))
         with run.stage("write", total=found.num_rows) as advance:
             write(file, output, record.on(found.schema), in_groups(found), advance)
-    say(repr(restatement))
-    if json:
+    if as_json:
         summary = {"policy": restatement.policy, "counts": restatement.counts, "totals": restatement.totals}
-        print(dumps(summary, indent=2))
+        print(json.dumps(summary, indent=2))
+    else:
+        console.print(signed(repr(restatement)), soft_wrap=True)
     run.report(sum(restatement.counts.values()))
 
 
@@ -120,5 +138,5 @@ def compensate(
         with run.stage("write", total=paid.num_rows) as advance:
             write(file, output, record.on(paid.schema), in_groups(paid), advance)
     say(f"{rows.num_rows:,} rows, {paid.num_rows:,} ids are paid")
-    console.print(totals_table({name: total_of(paid[name]) for name in ("flat", "points")}), "")
+    show(totals_table({name: total_of(paid[name]) for name in ("flat", "points")}))
     run.report(rows.num_rows)

@@ -9,13 +9,24 @@ import pyarrow.compute as pc
 
 import hensa
 from hensa import audit
-from hensa.audit import Fingerprints, RecordedPopulation, Rules, read_population
-from hensa.cli.options import AnyMonth, AsJson, By, Month, ProgramName, Source, Target, in_groups, keep_apart
+from hensa.audit import Fingerprints, RecordedPopulation, Rules
+from hensa.cli.options import (
+    AnyMonth,
+    AsJson,
+    By,
+    Month,
+    ProgramName,
+    Source,
+    Target,
+    in_groups,
+    keep_apart,
+    stored_population,
+)
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
 from hensa.scoring import of_month
-from hensa.terminal import Run, say, typer
+from hensa.terminal import Run, print_text, say, typer
 
 __all__ = ["explain", "next_step"]
 
@@ -54,12 +65,13 @@ def explain(
 ) -> None:
     """Explain one row of IN in plain sentences: its score, rate and points, and what the next step takes."""
     rules = Program.load(program)
+    stored = stored_population(population, by)
     rows = read(source, rules.columns)
     with naming(source):
         rows = of_month(rows, rules, month, any_month)
         index = row_of(rows, id_column, id)
         row = {name: rows[name][index].as_py() for name in (*rules.columns, *(by or ())) if name in rows.column_names}
-        used = read_population(population) if population else hensa.population(rows, rules, by=by)
+        used = stored if stored is not None else hensa.population(rows, rules, by=by)
         found = hensa.explain(
             row,
             rules,
@@ -71,7 +83,10 @@ def explain(
             month=month,
             any_month=any_month,
         )
-    print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if as_json else found)
+    if as_json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
+    else:
+        print_text(str(found))
 
 
 def next_step(
@@ -91,10 +106,9 @@ def next_step(
     """Write the rows of IN to OUT with how many more of each measure take them to their next step."""
     rules = Program.load(program)
     keep_apart(output, source, program, population)
-    run = Run()
+    run, stored = Run(), stored_population(population, None)
     with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
-            stored = read_population(population) if population else None
             rows = read(source, rules.columns)
         with run.stage("next step"), naming(source):
             used = stored if stored is not None else hensa.population(rows, rules)

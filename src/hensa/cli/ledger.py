@@ -12,7 +12,7 @@ from hensa.files import FORMATS, naming, replacing, write
 from hensa.ledger import FINDINGS, FriendLedger, Ledger
 from hensa.sample import sample as make_sample
 from hensa.sample import sample_ledger
-from hensa.terminal import Run, console, plain_table, say, typer
+from hensa.terminal import Run, plain_table, say, show, typer
 
 __all__ = ["rows", "sample"]
 
@@ -78,13 +78,13 @@ def rows(
     counted = plain_table("counted", "")
     for name, count in ledger.counts.items():
         counted.add_row(name, f"{count:,}")
-    console.print(counted, "")
+    show(counted)
     if ledger.findings:
         messy = plain_table("found", "", "")
         messy.columns[2].justify = "left"
         for name, finding in ledger.findings.items():
             messy.add_row(name, f"{finding.count:,}", FINDINGS[name])
-        console.print(messy, "")
+        show(messy)
     run.report(ledger.counts["entries"])
 
 

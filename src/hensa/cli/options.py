@@ -9,8 +9,10 @@ from typing import Annotated
 
 import pyarrow as pa
 
+from hensa.audit import read_population
 from hensa.errors import DataError, HensaError
 from hensa.files import ROW_GROUP, format_of, naming, record_path
+from hensa.population import Population
 from hensa.program import days_of
 from hensa.terminal import typer
 
@@ -26,12 +28,14 @@ __all__ = [
     "Threads",
     "in_groups",
     "keep_apart",
+    "keep_stdout",
     "monthly",
     "naming_each",
     "piped",
     "piped_each",
     "readable",
     "readable_or_none",
+    "stored_population",
     "with_format",
     "writable",
     "writable_if_any",
@@ -96,7 +100,7 @@ Month = Annotated[
     typer.Option(metavar="YYYY-MM", callback=monthly, help="The month that is paid; kept in OUT's metadata."),
 ]
 AnyMonth = Annotated[bool, typer.Option("--any-month", help="Allow a month outside of the program's dates.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: the CPUs this process may use.")]
 EventFile = Annotated[str, typer.Option("--event", "-e", metavar="FILE", help="The rules of the event, in TOML.")]
 
@@ -106,6 +110,22 @@ def keep_apart(output: str, *inputs: str | None) -> None:
         for path in inputs:
             if path and os.path.exists(path) and os.path.exists(written) and os.path.samefile(path, written):
                 raise typer.BadParameter(f"{written} is also an input; write to another file")
+
+
+def keep_stdout(output: str | None, as_json: bool) -> None:
+    if as_json and output == "-":
+        raise typer.BadParameter("--json and the rows both want standard output; name a file with -o")
+
+
+def stored_population(path: str | None, by: list[str] | None) -> Population | None:
+    """The population of a file; one with cohorts is for rows of the same cohorts."""
+    if path is None:
+        return None
+    stored = read_population(path)
+    if stored.by and not by:
+        wanted = " ".join(f"--by {name}" for name in stored.by)
+        raise typer.BadParameter(f"{path} has cohorts; it is for {wanted}, and without that take one without --by")
+    return stored
 
 
 @contextmanager

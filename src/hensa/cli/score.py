@@ -1,5 +1,6 @@
 """`hensa score` and `hensa population`."""
 
+import json
 from enum import StrEnum
 from functools import partial
 from time import perf_counter
@@ -9,12 +10,25 @@ import pyarrow as pa
 
 import hensa
 from hensa import audit
-from hensa.audit import Fingerprints, RecordedPopulation, Rules, read_population
-from hensa.cli.options import AnyMonth, By, Month, ProgramName, Source, Target, Threads, in_groups, keep_apart
+from hensa.audit import Fingerprints, RecordedPopulation, Rules
+from hensa.cli.options import (
+    AnyMonth,
+    AsJson,
+    By,
+    Month,
+    ProgramName,
+    Source,
+    Target,
+    Threads,
+    in_groups,
+    keep_apart,
+    keep_stdout,
+    stored_population,
+)
 from hensa.errors import HensaError
 from hensa.files import RowGroups, format_of, naming, read, replacing, write
 from hensa.program import Program, Stages
-from hensa.terminal import Run, Summary, bands_table, cohorts, console, moments_table, say, totals_table, typer
+from hensa.terminal import Run, Summary, cohorts, moments_table, say, show, typer
 from hensa.threads import cpus
 
 __all__ = ["population", "score"]
@@ -43,6 +57,7 @@ def score(
     ] = None,
     month: Month = None,
     any_month: AnyMonth = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score the rows of IN and write them to OUT with the new columns added.
 
@@ -54,7 +69,8 @@ def score(
         rules.check_month(month, any_month)
     wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
-    run, stored = Run(), read_population(population) if population else None
+    keep_stdout(output, as_json)
+    run, stored = Run(), stored_population(population, by)
     pay = partial(hensa.score, program=rules, by=by, columns=wanted, month=month, any_month=any_month)
 
     def recorded(used: hensa.Population, schema: pa.Schema, n_rows: int) -> pa.Schema:
@@ -125,16 +141,13 @@ def score(
                     file.seek(0)
                     file.truncate()
         used, summary = done or pay_whole()
-    say(f"{summary.n_rows:,} rows, {summary.nulls:,} of them null{cohorts(used)}")
     if isinstance(rules.rule, Stages) and rules.rule.bonuses and rules.rule.previous not in summary.columns:
         say(f"No bonuses: there is no column {rules.rule.previous}, which tells the stage before.")
-    tables = [moments_table(used)] if rules.measures else []
-    if "rate" in wanted:
-        tables.append(bands_table(rules.rate_table, summary.rates))
-    if summary.totals:
-        tables.append(totals_table(summary.totals))
-    for table in tables:
-        console.print(table, "")
+    if as_json:
+        print(json.dumps(summary.to_dict(used), ensure_ascii=False, indent=2))
+    else:
+        say(f"{rules.name}: {summary.n_rows:,} rows, {summary.nulls:,} of them null{cohorts(used)}")
+        show(*summary.tables(used))
     run.report(summary.n_rows)
 
 
@@ -159,7 +172,7 @@ def population(
         file.write(f"{taken.to_json()}\n".encode())
         made = audit.TakePopulation(program=Rules.of(rules), by=tuple(by or ()), method=method.value)
         prints.record(made, (source, rows.num_rows)).beside(file, output)
-    say(f"{rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
+    say(f"{rules.name}: {rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
     if rules.measures:
-        console.print(moments_table(taken), "")
+        show(moments_table(taken))
     run.report(rows.num_rows)

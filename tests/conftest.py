@@ -1,5 +1,6 @@
 """Fixtures and options for every test."""
 
+import shutil
 import signal
 
 import pytest
@@ -31,3 +32,21 @@ def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     monkeypatch.setattr(kernels, "active", kernels.load(request.param))
     monkeypatch.setattr(kernels, "name", request.param)
     return request.param
+
+
+QUIET = ["disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium, the one that the system has."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no browser: neither a command chromium nor google-chrome")
+    flags = [f"--{flag}" for flag in [*QUIET, "disable-sync", "no-sandbox"]]
+    with (
+        sync_api.sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=path, args=flags) as browser,
+    ):
+        yield browser

@@ -20,7 +20,12 @@ ROOMS = [
     for row in re.findall(r"^\| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
     for room in re.findall(r"`(\w+)`", row)
 ]
-EXTRAS = {"hensa.ledger": "duckdb", "hensa.page": "jinja2", "hensa.distributed": "distributed"}
+EXTRAS = {
+    "hensa.distributed": "distributed",
+    "hensa.ledger": "duckdb",
+    "hensa.page": "jinja2",
+    "hensa.simulator": "jinja2",
+}
 
 
 def rooms_imported_by(room):

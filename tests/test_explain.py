@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 import hensa
 from hensa import DataError, Program
-from hensa.explanation import _WORDS, NAMES
+from hensa.explanation import NAMES, WORDS
 from hensa.next_step import Further
 from hensa.program import Criterion, RateTable, Stages
 
@@ -430,7 +430,7 @@ def test_both_languages_have_the_same_sentences_about_the_same_facts():
         lang: {
             key: {field for _, field, _, _ in string.Formatter().parse(text) if field} for key, text in words.items()
         }
-        for lang, words in _WORDS.items()
+        for lang, words in WORDS.items()
     }
     assert fields["en"] == fields["ja"]
     assert NAMES["en"].keys() == NAMES["ja"].keys()

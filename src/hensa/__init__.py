@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hensa.manifest import Manifest
     from hensa.next_step import to_next_step
     from hensa.restatement import Restatement, restate
+    from hensa.simulator import simulator_page
 
 __version__ = "0.1.0"
 
@@ -81,6 +82,7 @@ __all__ = [
     "sample_ledger",
     "score",
     "score_dataset",
+    "simulator_page",
     "solve",
     "to_next_step",
 ]
@@ -95,6 +97,7 @@ _WHEN_ASKED_FOR = {
     "manifest": ("Manifest",),
     "next_step": ("to_next_step",),
     "restatement": ("Restatement", "restate"),
+    "simulator": ("simulator_page",),
 }
 """Names by room: what scoring does not need is imported when it is first asked for."""
 

@@ -14,13 +14,13 @@ from hensa.population import Population
 from hensa.program import Criterion, PerEvent, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
 
-__all__ = ["NAMES", "Explanation", "explain"]
+__all__ = ["NAMES", "WORDS", "Explanation", "explain"]
 
 Lang: TypeAlias = Literal["en", "ja"]
 Facts: TypeAlias = dict[str, Any]
 Words: TypeAlias = Mapping[str, str]
 
-_WORDS: dict[str, Words] = {
+WORDS: dict[str, Words] = {
     "en": {
         "paid": "Your rate is {rate} and your reward {points} points.",
         "rated": "Your rate is {rate}.",
@@ -188,6 +188,7 @@ NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "friend_points": ("Friend points", ""),
         "cumulative_referrals": ("Friends", ""),
         "own_points": ("Own points", ""),
+        "stage_before": ("Stage reached before", ""),
         "registrations": ("Registrations", ""),
         "first_valid_ads": ("First valid ads", ""),
         "first_exchanges": ("First exchanges", ""),
@@ -199,6 +200,7 @@ NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "friend_points": ("有効ポイント", "ポイント"),
         "cumulative_referrals": ("ハピ友の人数", "人"),
         "own_points": ("ご自身の有効ポイント", "ポイント"),
+        "stage_before": ("これまでに届いたステージ", ""),
         "registrations": ("新規登録", "件"),
         "first_valid_ads": ("初回広告利用の有効判定", "件"),
         "first_exchanges": ("初回ポイント交換", "件"),
@@ -334,7 +336,7 @@ def explain(
         case PerEvent():
             facts |= _event_facts(row, program.rule, program, month)
             lines = _event_lines(facts, lang)
-    title = _WORDS[lang]["comma"].join(filter(None, (facts["title"], month)))
+    title = WORDS[lang]["comma"].join(filter(None, (facts["title"], month)))
     return Explanation(facts, "\n".join([title, *lines]))
 
 
@@ -461,7 +463,7 @@ def _plain(value: Any) -> Any:
 
 
 def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
-    words, rule, rates = _WORDS[lang], program.rule, program.rates
+    words, rule, rates = WORDS[lang], program.rule, program.rates
     assert isinstance(rule, StandardScore)
     assert rates is not None
     if facts["score"] is None:
@@ -513,7 +515,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
 
 
 def _target_lines(sentence: str, target: Facts, facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
-    words, unit, rule = _WORDS[lang], facts["unit"], program.rule
+    words, unit, rule = WORDS[lang], facts["unit"], program.rule
     assert isinstance(rule, StandardScore)
     yield words[sentence].format(
         step=target["step"],
@@ -618,7 +620,7 @@ def _stage(criterion: Criterion, value: Any) -> int:
 
 
 def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
-    words, reward, unit = _WORDS[lang], facts["reward"], facts["unit"]
+    words, reward, unit = WORDS[lang], facts["reward"], facts["unit"]
     if facts["stage"] is None:
         for name in facts["missing"]:
             yield words["missing"].format(name=_name(name, lang))
@@ -678,7 +680,7 @@ def _event_facts(row: Mapping[str, Any], rule: PerEvent, program: Program, month
 
 
 def _event_lines(facts: Facts, lang: Lang) -> Iterator[str]:
-    words = _WORDS[lang]
+    words = WORDS[lang]
     if facts["reward"] is None:
         yield words["unpaid"]
         for event in facts["events"]:
@@ -704,7 +706,7 @@ def _event_lines(facts: Facts, lang: Lang) -> Iterator[str]:
 
 
 def _reward_line(sentence: str, reward: Facts, program: Program, rate: str, lang: Lang) -> str:
-    words, product = _WORDS[lang], Decimal(reward["product"])
+    words, product = WORDS[lang], Decimal(reward["product"])
     assert program.reward is not None
     cap = words["capped"].format(cap=_number(program.reward.cap))
     return words[sentence].format(
@@ -720,7 +722,7 @@ def _reward_line(sentence: str, reward: Facts, program: Program, rate: str, lang
 
 def _reconstructed(facts: Facts, lang: Lang, divisor: str = "") -> Iterator[str]:
     """The sentence on what the operator never published, if any of it took part."""
-    words = _WORDS[lang]
+    words = WORDS[lang]
     ours = [key for key, standing in facts["standing"].items() if standing == "reconstructed"]
     if ours:
         parts = (key.removesuffix("]").partition("[") for key in ours)

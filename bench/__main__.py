@@ -1,7 +1,8 @@
 """Measure hensa and its peers, section by section, and render docs/benchmarks.md and the charts of README.md.
 
     python -m bench                           all sections
-    python -m bench memory types              some of: memory, types, small, cohorts, files, growth
+    python -m bench memory types              some of: memory, types, small, cohorts, files,
+                                              datasets, growth
     python -m bench files --large             with 100 million rows, too
     python -m bench cohorts --rows 1000000    another size
     python -m bench --quick                   smaller, printed only
@@ -12,7 +13,7 @@ Whatever stands outside the marker lines of the sections that ran is kept.
 import argparse
 from pathlib import Path
 
-from . import cohorts, column_types, files, growth, memory, small
+from . import cohorts, column_types, datasets, files, growth, memory, small
 from .page import Page, merged
 from .peers import REGISTRY
 from .timing import ROOT, Settings, progress
@@ -23,6 +24,7 @@ SECTIONS = {
     "small": small,
     "cohorts": cohorts,
     "files": files,
+    "datasets": datasets,
     "growth": growth,
 }
 

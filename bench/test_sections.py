@@ -12,7 +12,7 @@ import pytest
 
 import hensa
 
-from . import cohorts, column_types, data, files, growth, memory, peers, small, timing
+from . import cohorts, column_types, data, datasets, files, growth, memory, peers, small, timing
 from .data import BASE, MEASURES
 from .timing import Settings
 
@@ -239,3 +239,12 @@ def test_growth_is_measured_in_processes_and_drawn():
     page = growth.render(growth.measure(Settings(rows=100_000)))
     assert page.body.count("| 100,000 |") == 1
     assert "in memory" in page.charts["growth.svg"]
+
+
+# Datasets
+
+
+def test_datasets_are_measured_in_processes_and_have_equal_manifests(monkeypatch):
+    monkeypatch.setattr(datasets, "WORKERS", (0, 2))
+    body = datasets.render(datasets.measure(Settings(rows=20_000))).body
+    assert "| cluster, 2 workers |" in body

@@ -4,8 +4,15 @@ import shutil
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hensa import kernels
+
+# A second look at what has been tested with more; and hours of fuzzing: pytest --hypothesis-profile=NAME
+settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile(
+    "fuzz", max_examples=200_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
 
 # A shell starts `pytest &` with Ctrl-C ignored, and the processes that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

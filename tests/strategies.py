@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import settings
 from hypothesis import strategies as st
 from making import program
 
@@ -29,6 +30,11 @@ DECIMALS = [
 EXACT = [*INTEGERS, pa.bool_(), *DECIMALS]
 FLOATS = [pa.float32(), pa.float64()]
 MEASURES = EXACT + FLOATS
+
+
+def examples(n: int) -> settings:
+    """So many examples where Hypothesis makes 100, and in proportion with another profile."""
+    return settings(max_examples=max(n * settings.default.max_examples // 100, 1), deadline=None)
 
 
 class Column(NamedTuple):

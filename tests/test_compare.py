@@ -8,9 +8,10 @@ from math import floor
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from making import flat, program
+from strategies import examples
 
 import hensa
 from hensa import DataError, HensaError, Program, reference
@@ -238,7 +239,7 @@ def tables_and_programs(draw):
     return draw(tables()), found
 
 
-@settings(deadline=None)
+@examples(100)
 @given(tables_and_programs())
 def test_totals_and_bands_are_the_sums_of_the_rows(case):
     rows, programs = case
@@ -268,7 +269,7 @@ def test_totals_and_bands_are_the_sums_of_the_rows(case):
         assert ten.rows == sum(friends is not None and 10 <= friends <= 49 for _, _, friends in pairs)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(tables_and_programs())
 def test_a_program_against_itself_changes_nothing_and_the_other_way_round_changes_signs(case):
     rows, (first, second, _) = case
@@ -320,7 +321,7 @@ def budgets(draw):
     return rows, rules, draw(st.integers(0, 12_000)), draw(st.sampled_from([None, 0, 1, 4]))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(budgets())
 def test_the_factor_is_the_largest_whose_total_is_within_the_budget(case):
     rows, rules, budget, places = case

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from strategies import examples
 
 import hensa
 from hensa import Board, Compensation, DataError, Event, Prize, ProgramError
@@ -454,14 +455,14 @@ def rule_of(rules):
 
 
 @given(cases())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_ranks_and_prizes_are_those_of_the_definition(case):
     rows, rules, _ = case
     assert hensa.rank(arrow(rows), rule_of(rules)).to_pylist() == oracle(rows, rules)
 
 
 @given(cases(), st.integers(1, 6))
-@settings(deadline=None)
+@examples(100)
 def test_a_snapshot_is_the_head_of_every_board(case, top):
     rows, rules, _ = case
     expected = [row for row in oracle(rows, rules) if row["rank"] <= top]
@@ -469,7 +470,7 @@ def test_a_snapshot_is_the_head_of_every_board(case, top):
 
 
 @given(cases(), st.integers(1, 5))
-@settings(deadline=None)
+@examples(100)
 def test_the_order_and_the_chunks_of_the_rows_change_nothing(case, chunk):
     rows, rules, order = case
     table, rule = arrow(rows), rule_of(rules)
@@ -479,7 +480,7 @@ def test_the_order_and_the_chunks_of_the_rows_change_nothing(case, chunk):
 
 
 @given(cases())
-@settings(deadline=None)
+@examples(100)
 def test_split_prizes_never_pay_more_than_there_are(case):
     rows, rules, _ = case
     rules["tied_prizes"] = "split"
@@ -576,7 +577,7 @@ def test_an_event_without_compensation_is_refused():
 
 
 @given(cases(), st.integers(1, 4), st.integers(0, 50), st.integers(0, 50), st.integers(0, 4))
-@settings(deadline=None)
+@examples(100)
 def test_a_compensation_is_the_flat_sum_and_one_sum_a_board(case, top, flat, each, cut_off):
     rows, rules, order = case
     rule = rule_of(rules)

@@ -102,23 +102,21 @@ def case(seed):
     return rows, table, rules, oracle.solve(rows, rules)
 
 
-SEEDS = range(1500)
-
-
-def test_kernel_and_oracle_agree_on_every_step_of_100_000_rows_of_1_to_5_measures():
-    n_rows = 0
-    for seed in SEEDS:
+@pytest.mark.parametrize("enough", [10_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_kernel_and_oracle_agree_on_every_step_of_so_many_rows_of_1_to_5_measures(enough):
+    n_rows, seeds = 0, itertools.count()
+    while n_rows < enough:
+        seed = next(seeds)
         _, table, rules, answer = case(seed)
         found = hensa.score(table, rules, columns=ALL)
         assert found["step"].to_pylist() == [row.step for row in answer.rows], seed
         assert found["reward"].to_pylist() == [row.reward for row in answer.rows], seed
         n_rows += len(answer.rows)
-    assert n_rows >= 100_000
 
 
 def test_reference_gives_the_same_bits_and_every_score_lies_within_its_bound():
     units = {pa.decimal128(38, 3): Fraction(1, 1000), pa.float64(): None}
-    for seed in SEEDS[::12]:
+    for seed in range(100):
         rows, table, rules, answer = case(seed)
         found = hensa.score(table, rules, columns=ALL).select(ALL).to_pydict()
         assert found == {name: reference.score(rows, rules, columns=ALL)[name] for name in ALL}

@@ -9,10 +9,11 @@ import oracle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from making import exact_moments, program
 from msgspec.structs import replace
+from strategies import examples
 
 import hensa
 from hensa import DataError, Program
@@ -126,7 +127,7 @@ def cases(draw):
     return rows, rules
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(cases())
 def test_the_columns_give_the_first_number_that_brute_force_finds(case):
     rows, rules = case
@@ -137,7 +138,7 @@ def test_the_columns_give_the_first_number_that_brute_force_finds(case):
                 check(rows, index, rules, column, own, number)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(cases())
 def test_an_explanation_gives_the_numbers_of_the_columns(case):
     rows, rules = case
@@ -281,7 +282,7 @@ def test_nearly_all_rows_of_a_sample_are_decided_without_integers(monkeypatch):
     assert len(asked) < 20
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(cases(), st.data())
 def test_the_columns_of_a_rate_give_the_first_number_that_brute_force_finds(case, data):
     rows, rules = case
@@ -320,7 +321,7 @@ def test_the_columns_of_a_rate_give_the_first_number_that_brute_force_finds(case
                     assert number == first
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(cases(), st.integers(0, 8))
 def test_an_explanation_gives_the_numbers_of_the_columns_of_a_rate(case, wanted):
     rows, rules = case
@@ -602,7 +603,7 @@ def stage_cases(draw):
     return rows, table, rules, draw(st.integers(0, 4))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(stage_cases())
 def test_the_columns_of_stages_give_the_first_number_that_brute_force_finds(case):
     rows, table, rules, wanted = case

@@ -96,9 +96,15 @@ def expected(name):
         return bytes_of(results(rows, 1)), hensa.population(rows, PROGRAM, threads=1)
 
 
-@pytest.mark.parametrize("name", list(POPULATIONS))
-def test_chunks_and_threads_change_no_bit(name, build):
-    layouts = range(1, 98) if name == "heavy-tailed" else (1, 2, 13, 97)
+@pytest.mark.parametrize(
+    ("name", "layouts"),
+    [
+        *((name, (1, 2, 13, 97)) for name in POPULATIONS),
+        pytest.param("heavy-tailed", range(1, 98), marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_chunks_and_threads_change_no_bit(name, layouts, build):
     for n_chunks, threads in zip(layouts, itertools.cycle(THREADS), strict=False):
         rows = laid_out(name, n_chunks)
         assert bytes_of(results(rows, threads)) == expected(name)[0]

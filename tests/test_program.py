@@ -14,7 +14,8 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from strategies import examples
 
 import hensa.program
 from hensa.errors import ProgramError
@@ -675,7 +676,7 @@ def programs(draw: st.DrawFn) -> Program:
 
 
 @given(programs())
-@settings(deadline=None)
+@examples(100)
 def test_every_program_is_read_back_as_it_was_written(written):
     text = written.to_toml()
     read = Program.parse(text.encode("utf-8").decode("utf-8"))
@@ -736,7 +737,7 @@ PLACES = [
 
 
 @given(st.sampled_from([(build, field) for build, names in PLACES for field in names]), junk)
-@settings(deadline=None)
+@examples(100)
 def test_any_value_in_any_place_gives_a_checked_object_or_a_program_error(place, value):
     build, field = place
     whole = {
@@ -756,7 +757,7 @@ def test_any_value_in_any_place_gives_a_checked_object_or_a_program_error(place,
 
 
 @given(st.integers(0, len(BASE) - 1), st.integers(0, 8), st.text(string.printable + "ハ\0", max_size=4))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_edit_of_a_file_gives_a_program_or_a_program_error(at, removed, inserted):
     try:
         read = Program.parse(BASE[:at] + inserted + BASE[at + removed :])

@@ -12,7 +12,7 @@ from fractions import Fraction
 import pyarrow as pa
 import pytest
 from bounds import bounds
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from making import program
 from strategies import (
@@ -23,6 +23,7 @@ from strategies import (
     Column,
     columns,
     dictionaries,
+    examples,
     laid_out,
     layouts,
     limits,
@@ -40,8 +41,8 @@ REACH = 10**6  # digits within this, whose sums and multiples fit their types
 FAR = 2**63 - 1 - REACH  # and so do sums with this
 FINITE = [pa.int16(), pa.int64(), pa.uint32(), pa.bool_(), pa.decimal128(20, 2), *FLOATS]
 
-properties = settings(max_examples=60, deadline=None)
-slow_properties = settings(max_examples=20, deadline=None)
+properties = examples(60)
+slow_properties = examples(20)
 
 
 def on_every_build(call):

@@ -7,8 +7,9 @@ from fractions import Fraction
 
 import oracle
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from hensa import reference
 from hensa.errors import DataError
@@ -47,7 +48,7 @@ def test_99_members_with_10_are_on_step_49_and_the_one_with_5000_on_step_54():
     assert 54.97 < result["score"][99] < 54.98
 
 
-@pytest.mark.parametrize(("z", "many"), [*((z, 2) for z in range(2, 31)), (2, 2000), (5, 2000)])
+@pytest.mark.parametrize(("z", "many"), [*((z, 2) for z in range(2, 31)), (2, 2000)])
 def test_a_one_among_z_squared_zeros_is_exactly_on_step_50_plus_z(z, many):
     values = ones_and_zeros(z, many)
     rows = {"x": values, "y": values}
@@ -329,7 +330,7 @@ def test_a_reward_without_a_rule_for_it_is_an_error():
 
 # --- against the oracle ----------------------------------------------------------------------------------------------
 
-MANY = settings(max_examples=150, deadline=None)
+MANY = examples(150)
 small = st.integers(-3, 3)
 cells = st.one_of(
     st.just(st.booleans()),
@@ -424,7 +425,7 @@ def test_the_float_score_is_within_its_bound_of_the_oracle(data, columns):
             assert abs(Fraction(nearest) - exact) <= Fraction(math.ulp(nearest)) / 2 + Fraction(1, 10**100)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(small, small), min_size=1, max_size=4), st.fractions(-9, 9, max_denominator=9))
 def test_a_sum_of_roots_is_compared_with_zero_as_the_oracle_does(pairs, rest):
     pairs = [(Fraction(factor), Fraction(abs(n) + 1, 2)) for factor, n in pairs]  # radicands 1/2, 1, 3/2, 2

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from strategies import examples
 
 import hensa
 from hensa import DataError
@@ -203,7 +204,7 @@ policies = st.sampled_from(["top_up", "net"])
 
 
 @given(runs, runs, policies)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_rows_counts_and_totals_are_those_of_the_definition(before, after, policy):
     rows = []
     for id_ in sorted({*before, *after}):
@@ -232,7 +233,7 @@ def test_rows_counts_and_totals_are_those_of_the_definition(before, after, polic
 
 
 @given(runs, runs)
-@settings(deadline=None)
+@examples(100)
 def test_a_top_up_is_never_negative_and_nobody_ends_below_either_run(before, after):
     found = hensa.restate(run_of(before), run_of(after))
     for row in found.table.to_pylist():
@@ -241,14 +242,14 @@ def test_a_top_up_is_never_negative_and_nobody_ends_below_either_run(before, aft
 
 
 @given(runs, runs)
-@settings(deadline=None)
+@examples(100)
 def test_by_net_everybody_ends_with_the_points_after(before, after):
     for row in hensa.restate(run_of(before), run_of(after), "net").table.to_pylist():
         assert (row["before"] or 0) + row["due"] == (row["after"] or 0)
 
 
 @given(runs, runs, policies, st.randoms(use_true_random=False), st.integers(1, 4))
-@settings(deadline=None)
+@examples(100)
 def test_the_order_and_the_chunks_of_the_rows_change_nothing(before, after, policy, random, chunk):
     def moved(run):
         rows = random.sample(range(run.num_rows), run.num_rows)
@@ -262,14 +263,14 @@ def test_the_order_and_the_chunks_of_the_rows_change_nothing(before, after, poli
 
 
 @given(runs, policies)
-@settings(deadline=None)
+@examples(100)
 def test_any_run_against_itself_is_empty(run, policy):
     found = hensa.restate(run_of(run), run_of(run), policy)
     assert (found.table.num_rows, found.counts["unchanged"], found.totals["due"]) == (0, len(run), 0)
 
 
 @given(runs, runs)
-@settings(deadline=None)
+@examples(100)
 def test_the_other_way_round_every_delta_changes_its_sign(before, after):
     there, back = (hensa.restate(run_of(a), run_of(b), "net") for a, b in ((before, after), (after, before)))
     assert there.table["delta"].to_pylist() == [-delta for delta in back.table["delta"].to_pylist()]

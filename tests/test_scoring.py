@@ -133,9 +133,9 @@ def assert_agrees_with_oracle(seed, size):
     return len(answer.rows)
 
 
-def test_100_000_rows_of_random_small_populations_agree_with_the_oracle_on_every_row():
+def test_random_small_populations_agree_with_the_oracle_on_every_row():
     rows = seed = 0
-    while rows < 100_000:
+    while rows < 20_000:
         rows += assert_agrees_with_oracle(seed, 60)
         seed += 1
 

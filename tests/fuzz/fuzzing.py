@@ -5,13 +5,13 @@ from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
-from hypothesis import settings
 from hypothesis import strategies as st
+from strategies import examples
 
 import hensa
 from hensa import HensaError, kernels, reference
 
-SHORT = settings() if settings.default.max_examples > 1000 else settings(max_examples=15, deadline=None)
+SHORT = examples(15)
 """For targets that are slow, as the reference decides floats of any bits by fractions of thousands of digits."""
 
 BUILDS = [kernels.load(build) for build in kernels.builds]

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 import hensa
 from hensa import figures
@@ -509,7 +510,7 @@ def test_sums_by_group_are_exact(pairs):
 POINTS = st.one_of(st.integers(0, 50), st.integers(0, 10**6), st.integers(0, 2**63 - 1))
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.lists(POINTS, min_size=1, max_size=60), st.fractions(Fraction(1, 100), 1))
 def test_the_share_of_the_top_lies_within_its_bounds(points, part):
     found = figures.Concentration()
@@ -525,7 +526,7 @@ def test_the_share_of_the_top_lies_within_its_bounds(points, part):
         assert share.low == share.high
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.lists(st.integers(0, 1023), min_size=1, max_size=60))
 def test_the_curve_goes_through_exact_shares(points):
     found = figures.Concentration()

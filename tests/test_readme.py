@@ -29,6 +29,8 @@ def blocks_of(document):
 
 DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if blocks_of(path)]
 
+EXTRAS = {"ledger.md": "duckdb", "simulator.md": "jinja2"}
+
 
 def run_python(code, names):
     printed = io.StringIO()
@@ -66,8 +68,8 @@ def tidy(text):
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_block_runs_and_prints_what_the_text_below_it_says(document, tmp_path, monkeypatch):
-    if document.name == "ledger.md":
-        pytest.importorskip("duckdb")
+    if document.name in EXTRAS:
+        pytest.importorskip(EXTRAS[document.name])
     monkeypatch.chdir(tmp_path)
     names = {}
     for (line, kind, code), (_, next_kind, next_code) in pairwise([*blocks_of(document), (0, "", "")]):

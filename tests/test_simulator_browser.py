@@ -3,8 +3,11 @@
 import random
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from making import program
 
@@ -356,6 +359,50 @@ def test_a_population_that_cannot_be_scored_against_is_refused():
         simulator_page(HAPITAS, hensa.population({"new_referrals": [1, 2]}, program(["new_referrals"], base=None)))
     with pytest.raises(DataError, match="empty"):
         simulator_page(HAPITAS, hensa.population({"new_referrals": [], "ad_users": []}, HAPITAS))
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+    from hensa.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table(WORKED), "rows.parquet")
+    return lambda *arguments: testing.CliRunner().invoke(app, [*arguments])
+
+
+def test_the_command_makes_one_page_from_rows_and_from_their_population(command):
+    assert command("population", "rows.parquet", "-o", "population.json").exit_code == 0
+    for source in ("rows.parquet", "population.json"):
+        options = ["--simulator", source, "-o", f"{source}.html", "--beside", "hapi-tomo", "--lang", "ja"]
+        assert command("report", *options).exit_code == 0
+        page = simulator_page(HAPITAS, hensa.population(WORKED, HAPITAS), [HAPI_TOMO], "ja")
+        assert Path(f"{source}.html").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--simulator", "rows.parquet", "-p", "hapi-tomo"], 1, "Program 'hapi-tomo' has no standard scores"),
+        (["--simulator", "rows.parquet", "--hide-ids"], 2, "--id and --hide-ids are of reports"),
+        (["rows.parquet", "--beside", "hapi-tomo"], 2, "--program and --beside are for --simulator"),
+        (["population.json"], 2, "a population, --program and --beside are for --simulator"),
+        (["--simulator", "none.json"], 1, "none.json: No such file"),
+    ],
+)
+def test_the_command_refuses_in_words(command, arguments, code, sentence):
+    result = command("report", *arguments, "-o", "page.html")
+    assert result.exit_code == code
+    assert sentence in " ".join(result.output.split())
+    assert not Path("page.html").exists()
+
+
+def test_a_population_with_cohorts_is_refused_by_the_command(command):
+    pq.write_table(pa.table({**WORKED, "site": ["north", "south"] * 50}), "sites.parquet")
+    assert command("population", "sites.parquet", "--by", "site", "-o", "sites.json").exit_code == 0
+    result = command("report", "--simulator", "sites.json", "-o", "page.html")
+    assert result.exit_code == 2
+    assert "sites.json has cohorts" in result.output
 
 
 def test_both_languages_have_the_same_words():

@@ -480,6 +480,24 @@ def test_entries_that_differ_in_their_entry_id_are_different():
     assert findings(table) == {"duplicate_entries": 1}
 
 
+def test_different_entries_of_one_entry_id_are_kept_and_found():
+    cases = {  # of entries with the points 100 and 7
+        ("a", "a"): 1,  # of one member
+        ("a", "b"): 0,
+        (None, None): 0,
+    }
+    for ids, repeated in cases.items():
+        passbook = passbook_of(entry(points=100), entry(points=7)) | {"entry_id": pa.array(ids, pa.string())}
+        table = hensa.referrer_rows(PAIR, passbook, "2019-10")
+        assert table["friend_points"].to_pylist() == [107]
+        assert findings(table) == ({"repeated_entries": repeated} if repeated else {})
+    with pytest.raises(DataError, match="ends at what is messy: 1 repeated_entries \\(such as 2\\)"):
+        hensa.referrer_rows(PAIR, passbook | {"entry_id": ["a", "a"]}, "2019-10", strict=True)
+    # An entry_id of two members is of two entries, and an entry that does not count in the month is none.
+    others = passbook_of(entry(2), entry(1), entry(2, points=9, used="2019-01-01", judged="2019-01-31"))
+    assert findings(hensa.referrer_rows(PAIR, others | {"entry_id": ["a", "a", "a"]}, "2019-10")) == {}
+
+
 @pytest.mark.parametrize(("nanoseconds", "duplicates"), [(1, 1), (1000, 0)])
 def test_entries_of_different_microseconds_are_different(nanoseconds, duplicates):
     for zone in (None, "UTC"):

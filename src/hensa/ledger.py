@@ -56,6 +56,7 @@ FINDINGS = {
     "undated_entries": "ads of friends without used_at or entered_at, and exchanges without used_at: dropped",
     "unjudged_entries": "valid ad entries without judged_at or points: kept as uses of an ad, but paid for in no month",
     "duplicate_entries": "counted entries equal to another: dropped",
+    "repeated_entries": "counted entries that differ from another of the same member and entry_id: kept",
     "unknown_entries": "counted entries of neither a member nor a referrer: dropped",
 }
 """What is found in messy input, and what becomes of it; any of it ends a strict run."""
@@ -563,7 +564,8 @@ class Ledger:
             number = _id("member_id", types["member_id"], self._key, names["member_id"])
             cells["stranger"] = f"CASE WHEN ({number}) IS NULL THEN member_id END"
             kept.append("stranger")
-        if "entry_id" in types:
+        self._has_entry_ids = "entry_id" in types
+        if self._has_entry_ids:
             cells["entry_id"] = "entry_id::VARCHAR"
             kept.append("entry_id")
         self._scan(
@@ -668,6 +670,20 @@ class Ledger:
             "duplicate_entries",
             *self._one("SELECT sum(copies - 1), min(member_id) FROM entries WHERE copies > 1 AND (used OR paid)"),
         )
+        if self._has_entry_ids:
+            self._find(
+                "repeated_entries",
+                *self._one("""
+                    SELECT sum(versions - 1), min(member_id)
+                    FROM (
+                        SELECT member_id, count(*) AS versions
+                        FROM entries
+                        WHERE (used OR paid) AND entry_id IS NOT NULL
+                        GROUP BY member_id, entry_id
+                    )
+                    WHERE versions > 1
+                """),
+            )
         self._run("""
             -- Sums of at most 2**63 times the number of entries, which is below 2**64: a HUGEINT holds them.
             CREATE TABLE activity AS

@@ -1,7 +1,9 @@
 """Fixtures and options for every test."""
 
+import os
 import shutil
 import signal
+from importlib import import_module
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -46,9 +48,13 @@ QUIET = ["disable-gpu", "disable-quic", "no-first-run", "disable-background-netw
 
 @pytest.fixture(scope="session")
 def chromium():
-    """A headless Chromium, the one that the system has."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
+    """A headless Chromium: the one that HENSA_BROWSER names, which must be there, or the one that the system has."""
+    wanted = os.environ.get("HENSA_BROWSER")
+    path = wanted or shutil.which("chromium") or shutil.which("google-chrome")
+    if wanted:
+        sync_api = import_module("playwright.sync_api")
+    else:
+        sync_api = pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser")
     if path is None:
         pytest.skip("there is no browser: neither a command chromium nor google-chrome")
     flags = [f"--{flag}" for flag in [*QUIET, "disable-sync", "no-sandbox"]]

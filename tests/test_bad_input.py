@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from io import BytesIO
@@ -704,6 +705,318 @@ BINARY_FILES = [
     ),
 ]
 
+# --- other calls -----------------------------------------------------------------------------------------------------
+
+
+def asks(
+    through: str, given: str, sentence: str, call: Callable[[], object], gets: type[Exception] = DataError
+) -> InPython:
+    """A case of another function of hensa."""
+    return InPython(given, f"`hensa.{through}`", gets, sentence, call)
+
+
+ROW = {"x": 1, "y": 2, "b": 10}
+OTHER = Program.parse(toml('"three"', '"other"'))
+
+
+def explained(row: dict[str, Any] = ROW, program: Program = PROGRAM, **options: Any) -> object:
+    return hensa.explain(row, program, POPULATION, **options)
+
+
+EXPLANATIONS = [
+    asks(
+        "explain",
+        "a row without a measure",
+        "The rows have 0 columns named 'y'; exactly one is needed (they have 'x', 'b').",
+        lambda: explained({"x": 1, "b": 10}),
+    ),
+    asks(
+        "explain",
+        "a row with text for a number",
+        "Column 'x' is of type string; a measure must be of an integer, bool, float32, float64 or decimal type up to "
+        "decimal128; cast it first.",
+        lambda: explained({**ROW, "x": "1"}),
+    ),
+    asks(
+        "explain",
+        "a row with a NaN",
+        "Column 'x' is nan in row 0; measures must be finite numbers.",
+        lambda: explained({**ROW, "x": float("nan")}),
+    ),
+    asks(
+        "explain",
+        "a language that there is not",
+        'lang is \'fr\'; it must be "en" or "ja".',
+        lambda: explained(lang="fr"),
+    ),
+    asks(
+        "explain",
+        "the population of other measures",
+        "The population has no measure 'z'; it has x, y.",
+        lambda: explained(
+            {"z": 1, "b": 1}, Program.parse(toml('{ column = "x" }, { column = "y" }', '{ column = "z" }'))
+        ),
+    ),
+    asks("to_next_step", "rows that are none", f"rows is a list; {NOT_ROWS}", lambda: hensa.to_next_step([1], PROGRAM)),
+    asks(
+        "to_next_step",
+        "a column that is named like a result",
+        "The rows already have a column 'to_next_step_x'; rename it.",
+        lambda: hensa.to_next_step({**ROWS, "to_next_step_x": [1, 2, 3]}, PROGRAM),
+    ),
+    asks(
+        "to_next_step",
+        "a NaN",
+        "Column 'x' is nan in row 1; measures must be finite numbers.",
+        lambda: hensa.to_next_step({**ROWS, "x": np.array([1.0, np.nan, 2.0])}, PROGRAM),
+    ),
+    asks(
+        "compare",
+        "one program",
+        "compare got 1 programs; it takes two or more.",
+        lambda: hensa.compare(ROWS, [PROGRAM]),
+    ),
+    asks(
+        "compare",
+        "two programs of one name",
+        "Two of the programs are named 'three'; each needs a name of its own.",
+        lambda: hensa.compare(ROWS, [PROGRAM, PROGRAM]),
+    ),
+    asks(
+        "compare",
+        "bands of a column that there is not",
+        "The rows have 0 columns named 'z'; exactly one is needed (they have 'x', 'y', 'b').",
+        lambda: hensa.compare(ROWS, [PROGRAM, OTHER], band="z"),
+    ),
+    asks(
+        "compare",
+        "bands of fractions",
+        "Band column 'z' is of type double; it must be of integers.",
+        lambda: hensa.compare({**ROWS, "z": [1.5, 2.0, 3.0]}, [PROGRAM, OTHER], band="z"),
+    ),
+    asks(
+        "compare",
+        "edges that do not ascend",
+        "edges is [3, 1]; it must be ascending whole numbers, one or more.",
+        lambda: hensa.compare(ROWS, [PROGRAM, OTHER], band="x", edges=[3, 1]),
+    ),
+    asks(
+        "solve",
+        "a budget below 0",
+        "budget is -1; it must be a whole number of 0 or more.",
+        lambda: hensa.solve(ROWS, PROGRAM, -1),
+    ),
+    command(
+        "an id that no row has",
+        "in.csv: found 0 rows whose x is 7; exactly one is needed.",
+        "explain in.csv -p three.toml --id 7 --id-column x",
+    ),
+    command(
+        "an id that two rows have",
+        "in.csv: found 2 rows whose x is 1; exactly one is needed.",
+        "explain in.csv -p three.toml --id 1 --id-column x",
+        files={"in.csv": CSV + "1,2,30\n"},
+    ),
+    command(
+        "one program to compare",
+        "in.csv: compare got 1 programs; it takes two or more.",
+        "compare in.csv -p three.toml",
+    ),
+    command(
+        "a file without a record",
+        "in.csv: there is no record beside it of how it was made.",
+        "verify in.csv",
+    ),
+    command("a file that is not there", "gone.csv: No such file or directory.", "verify gone.csv"),
+]
+
+EVENT = hensa.Event(name="spring", id_column="id", count_column="n", prizes=[hensa.Prize(first=1, points=500)])
+OUTAGE = hensa.Event(
+    name="outage",
+    id_column="id",
+    count_column="n",
+    entry_column="entered",
+    compensation=hensa.Compensation(entry_until=datetime(2020, 1, 18), points=100),
+)
+PAID = {"referrer_id": [1, 2], "reward": [10, 20]}
+
+
+def restated(before: dict[str, Any] = PAID, after: dict[str, Any] = PAID) -> object:
+    return hensa.restate(before, after)
+
+
+EVENTS = [
+    asks("rank", "rows that are none", f"rows is a list; {NOT_ROWS}", lambda: hensa.rank([1], EVENT)),
+    asks(
+        "rank",
+        "a null id",
+        "Column 'id' is null in row 1; every row needs an id.",
+        lambda: hensa.rank({"id": [1, None], "n": [1, 2]}, EVENT),
+    ),
+    asks(
+        "rank",
+        "an id twice",
+        "Row 1 has the id of row 0 again (id 1); every id may stand once.",
+        lambda: hensa.rank({"id": [1, 1], "n": [1, 2]}, EVENT),
+    ),
+    asks(
+        "rank",
+        "fractions as counts",
+        "Column 'n' is of type double; it must be of integers or whole decimals.",
+        lambda: hensa.rank({"id": [1], "n": [1.5]}, EVENT),
+    ),
+    asks(
+        "rank",
+        "a negative count",
+        "Column 'n' is -2 in row 1; it must be 0 or more.",
+        lambda: hensa.rank({"id": [1, 2], "n": [1, -2]}, EVENT),
+    ),
+    asks(
+        "rank",
+        "the first none",
+        "top is 0; it must be 1 or more.",
+        lambda: hensa.rank({"id": [1], "n": [1]}, EVENT, top=0),
+    ),
+    asks(
+        "compensate",
+        "an event that compensates nobody",
+        "Event 'spring' has no [compensation].",
+        lambda: hensa.compensate({"id": [1], "n": [1]}, EVENT),
+    ),
+    asks(
+        "compensate",
+        "a null id",
+        "rows: Column 'id' is null in row 1; every row needs an id.",
+        lambda: hensa.compensate({"id": [1, None], "entered": ["2019-12-20"] * 2}, OUTAGE),
+    ),
+    asks(
+        "compensate",
+        "an id twice",
+        "rows: Row 1 has the id of row 0 again (id 1); every id may stand once.",
+        lambda: hensa.compensate({"id": [1, 1], "entered": ["2019-12-20"] * 2}, OUTAGE),
+    ),
+    asks(
+        "restate",
+        "a null id",
+        "before: Column 'referrer_id' is null in row 1; every row needs an id.",
+        lambda: restated(before={**PAID, "referrer_id": [1, None]}),
+    ),
+    asks(
+        "restate",
+        "an id twice",
+        "after: Row 1 has the id of row 0 again (referrer_id 2); every id may stand once.",
+        lambda: restated(after={**PAID, "referrer_id": [2, 2]}),
+    ),
+    asks(
+        "restate",
+        "ids of two types",
+        "Column 'referrer_id' is of type large_string and int64; ids must be of one type to be matched.",
+        lambda: restated(before={**PAID, "referrer_id": ["1", "2"]}),
+    ),
+    asks(
+        "restate",
+        "fractions as ids",
+        "before: Column 'referrer_id' is of type double; ids must be of integers, text, bool, dates or decimals.",
+        lambda: restated(before={**PAID, "referrer_id": [1.0, 2.0]}),
+    ),
+    asks(
+        "restate",
+        "fractions as points",
+        "after: Column 'reward' is of type double; it must be of integers or whole decimals.",
+        lambda: restated(after={**PAID, "reward": [1.0, 2.0]}),
+    ),
+    asks(
+        "restate",
+        "points too far apart",
+        f"The points of referrer_id 1 are {-(2**63)} before and {2**63 - 1} after, too far for int64.",
+        lambda: restated({**PAID, "reward": [-(2**63), 2]}, {**PAID, "reward": [2**63 - 1, 2]}),
+    ),
+]
+
+MEMBERS = {"member_id": [1, 2], "referrer_id": [None, 1], "registered_at": ["2019-01-01", "2019-09-02"]}
+PASSBOOK = {
+    "member_id": [2],
+    "kind": ["ad"],
+    "points": [100],
+    "status": ["valid"],
+    "used_at": ["2019-09-10"],
+    "judged_at": ["2019-10-10"],
+}
+
+
+def ledger(
+    given: str,
+    sentence: str,
+    members: Any = MEMBERS,
+    passbook: Any = PASSBOOK,
+    gets: type[Exception] = DataError,
+    **options: Any,
+) -> InPython:
+    """A case of `referrer_rows`."""
+
+    def call() -> object:
+        pytest.importorskip("duckdb")
+        return hensa.referrer_rows(members, passbook, **{"month": "2019-10", **options})
+
+    return asks("referrer_rows", given, sentence, call, gets)
+
+
+TIMES = "dates and times such as 2019-10-01, 2019-10-01 09:00:00 or 2019-10-01T09:00:00+09:00"
+LEDGERS = [
+    ledger("members that are none", f"members: rows is a list; {NOT_ROWS}", [1]),
+    ledger(
+        "members without referrers",
+        "members: found 0 columns named 'referrer_id', where exactly one is needed (there are 'member_id'); a mapping "
+        "may name another.",
+        {"member_id": [1]},
+    ),
+    ledger(
+        "a day that there is not",
+        f"members: column 'registered_at': found '2019-02-30'; allowed: {TIMES}.",
+        {**MEMBERS, "registered_at": ["2019-01-01", "2019-02-30"]},
+    ),
+    ledger(
+        "a status that there is not",
+        "passbook: column 'status': found 'vaild'; allowed: 'pending', 'valid', 'rejected', or others that a "
+        "mapping names.",
+        passbook={**PASSBOOK, "status": ["vaild"]},
+    ),
+    ledger(
+        "points that are not whole",
+        "passbook: column 'points': found '1.5'; allowed: whole numbers within int64.",
+        passbook={**PASSBOOK, "points": [1.5]},
+    ),
+    ledger(
+        "points whose sum is beyond int64",
+        f"ledger: friend_points of the referrer 1 is {2**62 + 2**63 - 1}, which is beyond int64.",
+        passbook={**{name: cells * 2 for name, cells in PASSBOOK.items()}, "points": [2**62, 2**63 - 1]},
+    ),
+    ledger(
+        "a registration twice, strictly",
+        "members: a strict run ends at what is messy: 1 duplicate_members (such as 2).",
+        {name: [*cells, cells[1]] for name, cells in MEMBERS.items()},
+        strict=True,
+    ),
+    ledger(
+        "a null id, strictly",
+        "members: a strict run ends at what is messy: 1 members_without_id.",
+        {**MEMBERS, "member_id": [1, None]},
+        strict=True,
+    ),
+    ledger(
+        "a month that there is not",
+        "month is '2019-13'; it must be a year and a month from 1000-02 to 9999-11, such as 2019-10.",
+        gets=HensaError,
+        month="2019-13",
+    ),
+    ledger(
+        "a time zone that there is not",
+        "zone is 'Mars/Olympus'; it must be a name of the IANA database, such as Asia/Tokyo.",
+        gets=HensaError,
+        zone="Mars/Olympus",
+    ),
+]
+
 # --- outputs ---------------------------------------------------------------------------------------------------------
 
 
@@ -1217,7 +1530,7 @@ FINE = [
         lambda: gives({"x": [-0.0, 2.0], "y": [0, 2], "b": [0, 0]}, COUNTS, score=[49.0, 51.0]),
     ),
     Fine(
-        "null and repeated ids",
+        "null and repeated ids where rows are scored",
         "`hensa.score`",
         None,
         "no column is an id to hensa: rows are told apart by their place, two rows of one id are two rows, and the "
@@ -1250,6 +1563,12 @@ REGISTRY: dict[str, tuple[str, list[Case]]] = {
     "Programs": ("", [*WEIGHED, *PROGRAMS]),
     "CSV files": ("Lines are counted from 1, and the header is one.", CSV_FILES),
     "Other files": ("", BINARY_FILES),
+    "Explanations and comparisons": ("", EXPLANATIONS),
+    "Events and restatements": ("Here ids matter: every row has one of its own.", EVENTS),
+    "Ledgers": (
+        "What is messy is counted, and kept or dropped by the rules of docs/ledger.md; a strict run refuses it.",
+        LEDGERS,
+    ),
     "Outputs, pipes and signals": ("", OUTPUTS),
     "Arrow's C structs": (
         "What pyarrow would follow to where there is no memory is refused first. The structs do not say how large the "

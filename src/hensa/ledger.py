@@ -774,7 +774,7 @@ class Ledger:
             _, refused, message = str(error).partition(_REFUSED)
             if not refused:
                 raise HensaError(sentence(error)) from error
-            raise DataError(message) from None
+            raise DataError(sentence(DataError(message))) from None
         except duckdb.Error as error:
             raise HensaError(sentence(error)) from error
         finally:

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hensa.checked import MOST_POINTS, Checked, Invalid, convert, document_of, read_toml, refuse, shown
 from hensa.columns import cast_column, column_of, integers_of, table_of
 from hensa.errors import DataError, ProgramError
 from hensa.ids import identify, ids_of, naming_table, order_of, refuse_repeats, unique_order_of
-from hensa.program import _MOST_POINTS, _Checked, _convert, _document, _Invalid, _read, _refuse, _shown
 
 __all__ = ["Board", "Compensation", "Event", "Prize", "compensate", "entered_by", "rank"]
 
@@ -27,14 +27,14 @@ _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
-def _whole(struct: _Checked, key: str, least: int) -> None:
+def _whole(struct: Checked, key: str, least: int) -> None:
     """Refuse a number that is not from `least` to the most points."""
     value = getattr(struct, key)
-    if value is not None and not least <= value <= _MOST_POINTS:
-        _refuse(key, _shown(value), f"a whole number from {least} to {_MOST_POINTS}")
+    if value is not None and not least <= value <= MOST_POINTS:
+        refuse(key, shown(value), f"a whole number from {least} to {MOST_POINTS}")
 
 
-class Prize(_Checked, frozen=True, kw_only=True):
+class Prize(Checked, frozen=True, kw_only=True):
     """What the ranks from `first` to `last` are paid.
 
     Parameters
@@ -77,13 +77,13 @@ def _check_prizes(prizes: Sequence[Prize]) -> None:
     for index, (before, prize) in enumerate(pairwise(prizes), start=1):
         if prize.first <= before.end:
             found = f"the rank {prize.first} after {before.end}"
-            _refuse(f"prizes[{index}].first", found, "ranks that ascend and do not overlap")
+            refuse(f"prizes[{index}].first", found, "ranks that ascend and do not overlap")
     total = sum((prize.end - prize.first + 1) * prize.points for prize in prizes)
-    if total > _MOST_POINTS:
-        _refuse("prizes", f"{total} points in all", f"at most {_MOST_POINTS}")
+    if total > MOST_POINTS:
+        refuse("prizes", f"{total} points in all", f"at most {MOST_POINTS}")
 
 
-class Board(_Checked, frozen=True):
+class Board(Checked, frozen=True):
     """One ranking of an event, of all entrants or of a class of them.
 
     Parameters
@@ -113,12 +113,12 @@ class Board(_Checked, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _whole(self, "least", -_MOST_POINTS)
-        _whole(self, "most", -_MOST_POINTS if self.least is None else self.least)
+        _whole(self, "least", -MOST_POINTS)
+        _whole(self, "most", -MOST_POINTS if self.least is None else self.least)
         _check_prizes(self.prizes or ())
 
 
-class Compensation(_Checked, frozen=True, kw_only=True):
+class Compensation(Checked, frozen=True, kw_only=True):
     """What entrants are paid for a fault of the event.
 
     Parameters
@@ -154,10 +154,10 @@ class Compensation(_Checked, frozen=True, kw_only=True):
         _whole(self, "top", 1)
         _whole(self, "board_points", 0)
         if self.board_points and self.top is None:
-            _refuse("top", "nothing", "a whole number from 1, as board_points needs it")
+            refuse("top", "nothing", "a whole number from 1, as board_points needs it")
 
 
-class Event(_Checked, frozen=True, kw_only=True, dict=True):
+class Event(Checked, frozen=True, kw_only=True, dict=True):
     """The rules of a ranking event.
 
     Parameters
@@ -225,15 +225,13 @@ class Event(_Checked, frozen=True, kw_only=True, dict=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.starts and self.ends and self.ends < self.starts:
-            _refuse("ends", self.ends, f"a date from {self.starts} (starts) on")
+            refuse("ends", self.ends, f"a date from {self.starts} (starts) on")
         _whole(self, "least_count", 0)
         columns = [f"{role}_column" for role in ("id", "count", "class", "entry")]
         for index, key in enumerate(columns):
             name = getattr(self, key)
             if name in _RESULTS or (name and name in [getattr(self, earlier) for earlier in columns[:index]]):
-                _refuse(
-                    key, _shown(name), f"a column of its own, not named {', '.join(_RESULTS[:-1])} or {_RESULTS[-1]}"
-                )
+                refuse(key, shown(name), f"a column of its own, not named {', '.join(_RESULTS[:-1])} or {_RESULTS[-1]}")
         if self.entry_column is None:
             for key, used in (
                 ("entry_until", self.entry_until is not None),
@@ -241,21 +239,19 @@ class Event(_Checked, frozen=True, kw_only=True, dict=True):
                 ("compensation", self.compensation is not None),
             ):
                 if used:
-                    _refuse("entry_column", "nothing", f"the name of a column, as {key} needs it")
+                    refuse("entry_column", "nothing", f"the name of a column, as {key} needs it")
         if not self.boards:
-            _refuse("boards", "an empty array", "at least one board, { name, least, most }")
+            refuse("boards", "an empty array", "at least one board, { name, least, most }")
         for index, board in enumerate(self.boards):
             if board.name in [earlier.name for earlier in self.boards[:index]]:
-                _refuse(f"boards[{index}].name", f"{_shown(board.name)} again", "each name once")
+                refuse(f"boards[{index}].name", f"{shown(board.name)} again", "each name once")
             if self.class_column is None and not (board.least is None and board.most is None):
-                _refuse(
-                    "class_column", "nothing", f"the name of a column, as the board {_shown(board.name)} has bounds"
-                )
+                refuse("class_column", "nothing", f"the name of a column, as the board {shown(board.name)} has bounds")
         _check_prizes(self.prizes)
         if self.compensation:
             most = self.compensation.points + len(self.boards) * self.compensation.board_points
-            if most > _MOST_POINTS:
-                _refuse("compensation", f"up to {most} points for one entrant", f"at most {_MOST_POINTS}")
+            if most > MOST_POINTS:
+                refuse("compensation", f"up to {most} points for one entrant", f"at most {MOST_POINTS}")
 
     @cached_property
     def numbers(self) -> tuple[str, ...]:
@@ -280,7 +276,7 @@ class Event(_Checked, frozen=True, kw_only=True, dict=True):
         ProgramError
             If the file cannot be read, or what it says is not allowed.
         """
-        return _read(Path(path), os.fspath(path), cls.parse)
+        return read_toml(Path(path), os.fspath(path), cls.parse)
 
     @classmethod
     def parse(cls, toml_text: str) -> Self:
@@ -312,8 +308,8 @@ class Event(_Checked, frozen=True, kw_only=True, dict=True):
         10
         """
         try:
-            event: Self = _convert(cls, _document(toml_text, "an event"), "")
-        except _Invalid as error:
+            event: Self = convert(cls, document_of(toml_text, "an event"), "")
+        except Invalid as error:
             raise ProgramError(str(error)) from None
         return event
 
@@ -400,8 +396,8 @@ def rank(rows: Any, event: Event, top: int | None = None) -> pa.Table:
 def _on_board(board: Board, classes: Int64s, classed: Bools) -> Bools:
     if board.least is None and board.most is None:
         return np.ones(len(classes), dtype=bool)
-    least = -_MOST_POINTS - 1 if board.least is None else board.least
-    return classed & (classes >= least) & (classes <= (_MOST_POINTS if board.most is None else board.most))
+    least = -MOST_POINTS - 1 if board.least is None else board.least
+    return classed & (classes >= least) & (classes <= (MOST_POINTS if board.most is None else board.most))
 
 
 def _ranked(event: Event, board: Board, keys: list[Int64s], top: int | None) -> tuple[Int64s, Int64s]:

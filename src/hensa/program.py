@@ -6,23 +6,36 @@ built, from TOML and from Python alike, so that nothing downstream checks it aga
 """
 
 import datetime
-import json
 import os
 import re
-import tomllib
 from calendar import monthrange
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Literal, Self, TypeAlias
 
 import msgspec
-from msgspec.structs import fields, force_setattr
 
+from hensa.checked import (
+    LIMIT,
+    MOST_POINTS,
+    Checked,
+    Invalid,
+    convert,
+    document_of,
+    dotted,
+    key_of,
+    listed,
+    pairs_of,
+    quoted,
+    read_toml,
+    refuse,
+    shown,
+    toml_of,
+    types_of,
+)
 from hensa.errors import DataError, ProgramError
 
 __all__ = [
@@ -47,234 +60,14 @@ __all__ = [
 Standing: TypeAlias = Literal["stated", "public", "reconstructed"]
 """Where a fact of a program comes from: its owner's own words, another public text, or a fill-in of ours."""
 
-_Rules = TypeVar("_Rules")
-
 _BUILT_IN = Path(__file__).with_name("programs")
-# A step is a uint16 and a reward an int64 in the output.
 _MOST_STEPS = 2**16 - 1
-_MOST_POINTS = 2**63 - 1
-# The kernel compares a row with every minimum of a stage rule.
+"""A step is a uint16 in the output."""
 _MOST_STAGES = 256
-# Numerators and denominators stay below this, so a number other than zero lies between 1e-50 and 1e50 and its products
-# and quotients with integer or decimal data (below 1e39) are ordinary float64, never infinite or subnormal.
-_DIGITS = 50
-_LIMIT = 10**_DIGITS
-_NUMBER = f'a number of at most {_DIGITS} digits: an integer, a decimal, or a string such as "1/3"'
+"""The kernel compares a row with every minimum of a stage rule."""
 
 
-class _Invalid(ProgramError, ValueError):
-    """A value that is not allowed; a ValueError, so that msgspec adds where in the document it was met."""
-
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(key, problem)
-        self.key = key
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.problem}."
-
-
-def _refuse(key: str, found: object, allowed: str) -> NoReturn:
-    raise _Invalid(key, f"found {found}; allowed: {allowed}")
-
-
-def _shown(value: object) -> str:
-    """A value as the author of a program file would name it."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case dict():
-            return "a table"
-        case list() | tuple():
-            return f"an array of {len(value)}"
-        case float():
-            return f"the float {value!r}, which is not exact"
-        case Decimal() | Fraction() | datetime.date() | datetime.time():
-            text = str(value)
-        case int() if abs(value) >= _LIMIT:
-            return f"an integer of more than {_DIGITS} digits"
-        case _:
-            text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _listed(names: Iterable[object]) -> str:
-    *most, last = (f'"{name}"' if isinstance(name, str) else str(name) for name in names)
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-def _number(value: object) -> Fraction:
-    """Read a number exactly, or refuse it."""
-    number: Fraction | None = None
-    match value:
-        case bool():
-            pass
-        case int() | Fraction():
-            number = Fraction(value)
-        case Decimal():
-            # The exponent is looked at first: 1e999999999 would be written out as an integer.
-            if value.is_finite() and abs(value.adjusted()) <= _DIGITS:
-                number = Fraction(value)
-        case str():
-            if ratio := re.fullmatch(r"([+-]?[0-9]{1,99})/([0-9]{1,99})", value):
-                if int(ratio[2]):
-                    number = Fraction(int(ratio[1]), int(ratio[2]))
-            else:
-                try:
-                    return _number(Decimal(value))
-                except (InvalidOperation, _Invalid):
-                    pass
-    if number is None or max(abs(number.numerator), number.denominator) >= _LIMIT:
-        _refuse("", _shown(value), _NUMBER)
-    return number
-
-
-def _dec_hook(type_: type, value: object) -> Fraction:
-    if type_ is not Fraction:
-        raise NotImplementedError
-    return _number(value)
-
-
-def _inner(type_: Any) -> Any:
-    """The type without its ``| None``."""
-    members = get_args(type_)
-    return next(m for m in members if m is not type(None)) if type(None) in members else type_
-
-
-def _is_array(type_: Any) -> bool:
-    """Whether it is a struct that TOML writes as an array."""
-    return isinstance(type_, type) and issubclass(type_, msgspec.Struct) and type_.__struct_config__.array_like
-
-
-def _is_union(type_: Any) -> bool:
-    return get_origin(type_) in (Union, UnionType)
-
-
-def _member(union: Any, value: object) -> Any:
-    """The struct of a tagged union that the value is, or is tagged as; None if it is none."""
-    for struct in get_args(union):
-        config = struct.__struct_config__
-        if isinstance(value, struct) or (isinstance(value, Mapping) and value.get(config.tag_field) == config.tag):
-            return struct
-    return None
-
-
-def _tags(union: Any) -> str:
-    return _listed(struct.__struct_config__.tag for struct in get_args(union))
-
-
-def _allowed(type_: Any) -> str:
-    """What a field of this type takes, in words."""
-    type_ = _inner(type_)
-    if get_origin(type_) is Literal:
-        return _listed(get_args(type_))
-    if _is_array(type_):
-        names = list(_types(type_))
-        required = [field.name for field in fields(type_) if field.required]
-        return f"[{', '.join(required)}] or [{', '.join(names)}]"
-    words = {
-        Fraction: _NUMBER,
-        Decimal: f"a decimal of at most {_DIGITS} digits",
-        datetime.date: "a date such as 2019-10-01",
-        datetime.datetime: "a date and time such as 2019-10-01T12:00:00 or 2019-10-01T12:00:00+09:00",
-        int: "a whole number",
-        str: "a string",
-        tuple: "an array",
-    }
-    return words.get(get_origin(type_) or type_, "a table")
-
-
-@cache
-def _types(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return {field.name: field.type for field in fields(struct)}
-
-
-def _dotted(key: str, name: str) -> str:
-    return f"{key}.{name}" if key and name and name[0] != "[" else key + name
-
-
-def _convert(type_: Any, value: Any, key: str) -> Any:
-    """Convert by msgspec; what it refuses becomes an error that names the key, what was found and what is allowed."""
-    try:
-        return msgspec.convert(value, type_, dec_hook=_dec_hook)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for lone surrogates
-        text, cause = str(error), error.__cause__
-    # msgspec ends its message with the place, such as "... - at `$.rule.measures[0].weight`".
-    place = re.search(r" - at `\$([\w.\[\]]*)`\Z", text)
-    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place[1] if place else ""):
-        type_ = _inner(type_)
-        if _is_union(type_):
-            if (member := _member(type_, value)) is None:  # msgspec has stopped at the tag
-                _refuse(_dotted(key, name), _shown(value[name]), _tags(type_))
-            type_ = member
-        if index and _is_array(type_):
-            name = list(_types(type_))[int(index)]
-        key = _dotted(key, name or f"[{index}]")
-        value = value[int(index) if index else name]
-        if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
-            config = type_.__struct_config__
-            if name == config.tag_field:
-                _refuse(key, _shown(value), _listed([config.tag]))
-            type_ = _types(type_)[name]
-        else:
-            type_ = get_args(type_)[0]
-    type_ = _inner(type_)
-    if _is_union(type_):
-        if isinstance(value, Mapping) and (tag := get_args(type_)[0].__struct_config__.tag_field) not in value:
-            _refuse(_dotted(key, tag), "nothing", f"{_tags(type_)}, and it is required")
-        type_ = _member(type_, value) or type_
-    if isinstance(cause, _Invalid):
-        raise _Invalid(_dotted(key, cause.key), cause.problem)
-    if isinstance(value, Mapping) and get_origin(type_) is dict:
-        for name, item in value.items():
-            if not isinstance(name, str):
-                _refuse(key, f"the key {_shown(name)}", "keys that are strings")
-            _convert(get_args(type_)[1], item, _dotted(key, _key(name)))
-    if isinstance(value, Mapping) and isinstance(type_, type) and issubclass(type_, msgspec.Struct):
-        for name in value:
-            if name not in _types(type_) and name != type_.__struct_config__.tag_field:
-                _refuse(_dotted(key, _key(str(name))), "an unknown key", f"only {', '.join(_types(type_))}")
-        for field in fields(type_):
-            if field.required and field.name not in value:
-                _refuse(_dotted(key, field.name), "nothing", f"{_allowed(field.type)}, and it is required")
-    _refuse(key, _shown(value), _allowed(type_))
-
-
-def _refuse_floats(value: object, key: str) -> None:
-    """Refuse binary floats wherever they stand: msgspec would read one as a Decimal."""
-    match value:
-        case float():
-            _refuse(key, _shown(value), "an int, a Decimal or a string where a number is wanted")
-        case dict():
-            for name, item in value.items():
-                _refuse_floats(item, _dotted(key, _key(str(name))))
-        case list() | tuple():
-            for index, item in enumerate(value):
-                _refuse_floats(item, f"{key}[{index}]")
-
-
-class _Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Data whose fields are converted and checked however it is built."""
-
-    def __post_init__(self) -> None:
-        for name, type_ in _types(type(self)).items():
-            value = getattr(self, name)
-            _refuse_floats(value, name)
-            value = _convert(type_, value, name)
-            if isinstance(value, Decimal):
-                try:
-                    _number(value)
-                except _Invalid:
-                    _refuse(name, _shown(value), _allowed(type_))
-            if isinstance(value, str):
-                if not value and name != "title":
-                    _refuse(name, "an empty string", "a string of at least one character")
-                if any("\ud800" <= character <= "\udfff" for character in value):
-                    _refuse(name, _shown(value), "text without lone surrogates")
-            force_setattr(self, name, value)
-
-
-class Measure(_Checked, frozen=True):
+class Measure(Checked, frozen=True):
     """One measured column and its weight in the score.
 
     Parameters
@@ -303,7 +96,7 @@ class Measure(_Checked, frozen=True):
     negative: Literal["allow", "error"] = "allow"
 
 
-class StandardScore(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="standard-score"):
+class StandardScore(Checked, frozen=True, kw_only=True, tag_field="kind", tag="standard-score"):
     """The rule that scores a row by how many standard deviations its measures lie from their means.
 
     score = Σ wᵢ·(zᵢ·scale + centre) / Σ wᵢ, with zᵢ = (xᵢ - meanᵢ) / SDᵢ.
@@ -342,20 +135,20 @@ class StandardScore(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.measures:
-            _refuse("measures", "an empty array", "at least one measure, { column, weight }")
+            refuse("measures", "an empty array", "at least one measure, { column, weight }")
         seen: set[str] = set()
         for index, measure in enumerate(self.measures):
             if measure.column in seen:
-                _refuse(f"measures[{index}].column", f"{_shown(measure.column)} again", "each column once")
+                refuse(f"measures[{index}].column", f"{shown(measure.column)} again", "each column once")
             seen.add(measure.column)
         total = sum(measure.weight for measure in self.measures)
-        if abs(total) * _LIMIT < 1:
-            _refuse("measures", f"weights that sum to {_shown(Fraction(total))}", "weights whose sum is not zero")
+        if abs(total) * LIMIT < 1:
+            refuse("measures", f"weights that sum to {shown(Fraction(total))}", "weights whose sum is not zero")
         if not self.scale:
-            _refuse("scale", "0", "any number but 0")
+            refuse("scale", "0", "any number but 0")
 
 
-class Minimum(_Checked, frozen=True, array_like=True):
+class Minimum(Checked, frozen=True, array_like=True):
     """What a column must reach for a stage; in TOML ``[stage, minimum]`` or ``[stage, minimum, standing]``.
 
     Parameters
@@ -383,7 +176,7 @@ class Minimum(_Checked, frozen=True, array_like=True):
     standing: Standing | None = None
 
 
-class Criterion(_Checked, frozen=True):
+class Criterion(Checked, frozen=True):
     """One column by which stages are reached.
 
     Parameters
@@ -413,14 +206,14 @@ class Criterion(_Checked, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.minimums:
-            _refuse("minimums", "an empty array", "at least one [stage, minimum]")
+            refuse("minimums", "an empty array", "at least one [stage, minimum]")
         _refuse_stages("minimums", [entry.stage for entry in self.minimums])
         for index, (low, high) in enumerate(pairwise(entry.minimum for entry in self.minimums), start=1):
             if high <= low:
-                _refuse(f"minimums[{index}]", f"the minimum {high} after {low}", "minimums that ascend without repeats")
+                refuse(f"minimums[{index}]", f"the minimum {high} after {low}", "minimums that ascend without repeats")
 
 
-class Bonus(_Checked, frozen=True, array_like=True):
+class Bonus(Checked, frozen=True, array_like=True):
     """Points paid once, when a stage is first reached; in TOML ``[stage, points]`` or ``[stage, points, standing]``.
 
     Parameters
@@ -449,11 +242,11 @@ class Bonus(_Checked, frozen=True, array_like=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.points <= _MOST_POINTS:
-            _refuse("points", _shown(self.points), f"a whole number from 1 to {_MOST_POINTS}")
+        if not 1 <= self.points <= MOST_POINTS:
+            refuse("points", shown(self.points), f"a whole number from 1 to {MOST_POINTS}")
 
 
-class Stages(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="stage"):
+class Stages(Checked, frozen=True, kw_only=True, tag_field="kind", tag="stage"):
     """The rule that puts a row on the highest stage that any one of its criteria reaches.
 
     The rate table of such a program has one step for each stage, from 1 on, and a row below the first earns nothing.
@@ -489,17 +282,17 @@ class Stages(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="stage")
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.criteria:
-            _refuse("criteria", "an empty array", "at least one criterion, { column, minimums }")
+            refuse("criteria", "an empty array", "at least one criterion, { column, minimums }")
         for index, criterion in enumerate(self.criteria):
             if any(criterion.column == other.column for other in self.criteria[:index]):
-                _refuse(f"criteria[{index}].column", f"{_shown(criterion.column)} again", "each column once")
+                refuse(f"criteria[{index}].column", f"{shown(criterion.column)} again", "each column once")
         _refuse_stages("bonuses", [bonus.stage for bonus in self.bonuses])
-        if (total := sum(bonus.points for bonus in self.bonuses)) > _MOST_POINTS:
-            _refuse("bonuses", f"{total} points in all", f"at most {_MOST_POINTS}")
+        if (total := sum(bonus.points for bonus in self.bonuses)) > MOST_POINTS:
+            refuse("bonuses", f"{total} points in all", f"at most {MOST_POINTS}")
         if self.bonuses and self.previous is None:
-            _refuse("previous", "nothing", "the column of the stage reached before, and bonuses require it")
+            refuse("previous", "nothing", "the column of the stage reached before, and bonuses require it")
         if self.previous is not None and not self.bonuses:
-            _refuse("previous", _shown(self.previous), "nothing without bonuses")
+            refuse("previous", shown(self.previous), "nothing without bonuses")
 
     def bonus(self, stage: int) -> int:
         """The bonuses of all stages up to this one."""
@@ -510,10 +303,10 @@ def _refuse_stages(key: str, stages: list[int]) -> None:
     for index, (low, stage) in enumerate(pairwise([0, *stages])):
         if not low < stage <= _MOST_STAGES:
             allowed = f"stages from 1 to {_MOST_STAGES} that ascend without repeats"
-            _refuse(f"{key}[{index}].stage", _shown(stage), allowed)
+            refuse(f"{key}[{index}].stage", shown(stage), allowed)
 
 
-class PaidEvent(_Checked, frozen=True):
+class PaidEvent(Checked, frozen=True):
     """A counted event and what each pays.
 
     Parameters
@@ -549,7 +342,7 @@ class PaidEvent(_Checked, frozen=True):
         _refuse_amounts(self.referrer, self.friend)
 
 
-class Campaign(_Checked, frozen=True, kw_only=True):
+class Campaign(Checked, frozen=True, kw_only=True):
     """Whole months in which an event pays other amounts.
 
     Parameters
@@ -587,19 +380,19 @@ class Campaign(_Checked, frozen=True, kw_only=True):
         super().__post_init__()
         first, last = self.effective_from, self.effective_until
         if first.day > 1:
-            _refuse("effective_from", first, "the first day of a month")
+            refuse("effective_from", first, "the first day of a month")
         if last != days_of(f"{last:%Y-%m}")[1] or last < first:
-            _refuse("effective_until", last, f"the last day of a month from {first} (effective_from) on")
+            refuse("effective_until", last, f"the last day of a month from {first} (effective_from) on")
         _refuse_amounts(self.referrer, self.friend)
 
 
 def _refuse_amounts(referrer: int, friend: int) -> None:
     for key, amount in (("referrer", referrer), ("friend", friend)):
-        if not 0 <= amount <= _MOST_POINTS:
-            _refuse(key, _shown(amount), f"a whole number from 0 to {_MOST_POINTS}")
+        if not 0 <= amount <= MOST_POINTS:
+            refuse(key, shown(amount), f"a whole number from 0 to {MOST_POINTS}")
 
 
-class PerEvent(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="per-event"):
+class PerEvent(Checked, frozen=True, kw_only=True, tag_field="kind", tag="per-event"):
     """The rule that pays fixed amounts for counted events.
 
     reward = Σ countᵢ · amountᵢ, and the friends' reward likewise by the amounts for friends.
@@ -628,15 +421,15 @@ class PerEvent(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="per-e
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.events:
-            _refuse("events", "an empty array", "at least one event, { column, referrer, friend }")
+            refuse("events", "an empty array", "at least one event, { column, referrer, friend }")
         for index, event in enumerate(self.events):
             if any(event.column == other.column for other in self.events[:index]):
-                _refuse(f"events[{index}].column", f"{_shown(event.column)} again", "each column once")
+                refuse(f"events[{index}].column", f"{shown(event.column)} again", "each column once")
         columns = [event.column for event in self.events]
         for index, campaign in enumerate(self.campaigns):
             if campaign.column not in columns:
-                _refuse(
-                    f"campaigns[{index}].column", _shown(campaign.column), f"the columns of events: {_listed(columns)}"
+                refuse(
+                    f"campaigns[{index}].column", shown(campaign.column), f"the columns of events: {listed(columns)}"
                 )
             for other in self.campaigns[:index]:
                 if (
@@ -644,8 +437,8 @@ class PerEvent(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="per-e
                     and campaign.effective_from <= other.effective_until
                     and other.effective_from <= campaign.effective_until
                 ):
-                    found = f"{campaign.effective_from} within another campaign for {_shown(campaign.column)}"
-                    _refuse(f"campaigns[{index}].effective_from", found, "campaigns of one column that do not overlap")
+                    found = f"{campaign.effective_from} within another campaign for {shown(campaign.column)}"
+                    refuse(f"campaigns[{index}].effective_from", found, "campaigns of one column that do not overlap")
 
     def amounts(self, month: str | None) -> tuple[tuple[str, int, int], ...]:
         """Column, points for the referrer and points for the friend of each event in a month.
@@ -675,7 +468,7 @@ class PerEvent(_Checked, frozen=True, kw_only=True, tag_field="kind", tag="per-e
         return any(event.friend for event in self.events) or any(campaign.friend for campaign in self.campaigns)
 
 
-class Step(_Checked, frozen=True, array_like=True):
+class Step(Checked, frozen=True, array_like=True):
     """One step of a rate table; in TOML ``[threshold, rate]`` or ``[threshold, rate, standing]``.
 
     Parameters
@@ -703,7 +496,7 @@ class Step(_Checked, frozen=True, array_like=True):
     standing: Standing | None = None
 
 
-class RateTable(_Checked, frozen=True, kw_only=True, dict=True):
+class RateTable(Checked, frozen=True, kw_only=True, dict=True):
     """The rate of every score: a row is on the highest step whose threshold its score reaches.
 
     Parameters
@@ -737,11 +530,11 @@ class RateTable(_Checked, frozen=True, kw_only=True, dict=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= len(self.steps) <= _MOST_STEPS:
-            _refuse("steps", f"{len(self.steps):,} steps", f"1 to {_MOST_STEPS:,} steps")
+            refuse("steps", f"{len(self.steps):,} steps", f"1 to {_MOST_STEPS:,} steps")
         for index, (low, high) in enumerate(pairwise(step.threshold for step in self.steps), start=1):
             # Two thresholds that are one float64 would leave no float64 score on the step between them.
             if high <= low or float(high) == float(low):
-                _refuse(
+                refuse(
                     f"steps[{index}]",
                     f"the threshold {high} after {low}",
                     "thresholds that ascend without repeats (compared as float64)",
@@ -751,7 +544,7 @@ class RateTable(_Checked, frozen=True, kw_only=True, dict=True):
                 if not 0 <= share <= 1:
                     most = 100 if self.unit == "percent" else 1
                     rate = self.steps[index].rate
-                    _refuse(f"steps[{index}]", f"the rate {rate}", f'0 to {most}, or any rate with outside = "allow"')
+                    refuse(f"steps[{index}]", f"the rate {rate}", f'0 to {most}, or any rate with outside = "allow"')
 
     @cached_property
     def thresholds(self) -> tuple[Fraction, ...]:
@@ -770,7 +563,7 @@ class RateTable(_Checked, frozen=True, kw_only=True, dict=True):
         return tuple(Fraction(step.rate) / unit for step in self.steps)
 
 
-class Reward(_Checked, frozen=True, kw_only=True):
+class Reward(Checked, frozen=True, kw_only=True):
     """How a rate becomes whole points.
 
     Parameters
@@ -802,14 +595,14 @@ class Reward(_Checked, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cap is not None and not 0 <= self.cap <= _MOST_POINTS:
-            _refuse("cap", _shown(self.cap), f"a whole number from 0 to {_MOST_POINTS}")
+        if self.cap is not None and not 0 <= self.cap <= MOST_POINTS:
+            refuse("cap", shown(self.cap), f"a whole number from 0 to {MOST_POINTS}")
 
 
 Rule: TypeAlias = StandardScore | Stages | PerEvent
 
 
-class Program(_Checked, frozen=True, kw_only=True, dict=True):
+class Program(Checked, frozen=True, kw_only=True, dict=True):
     """The rules of one payout.
 
     Parameters
@@ -856,29 +649,29 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
     rule: Rule
     rates: RateTable | None = None
     reward: Reward | None = None
-    standing: dict[str, Standing] = {}
+    standing: dict[str, Standing] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         first, last = self.effective_from, self.effective_until
         if first and last and last < first:
-            _refuse("effective_until", last, f"a date from {first} (effective_from) on")
+            refuse("effective_until", last, f"a date from {first} (effective_from) on")
         if isinstance(self.rule, PerEvent):
             for key in ("rates", "reward"):
                 if getattr(self, key) is not None:
-                    _refuse(key, "a table", "none with a per-event rule, whose events have amounts")
+                    refuse(key, "a table", "none with a per-event rule, whose events have amounts")
         elif self.rates is None:
-            _refuse("rates", "nothing", "a table, and it is required")
+            refuse("rates", "nothing", "a table, and it is required")
         if isinstance(self.rule, Stages):
             self._check_stages(self.rule)
         known = ["effective_from", "effective_until", "rule.kind"]
         for table in ("rule", "rates", "reward"):
             struct: msgspec.Struct | None = getattr(self, table)
             if struct is not None:
-                known += [f"{table}.{name}" for name in _types(type(struct))]
+                known += [f"{table}.{name}" for name in types_of(type(struct))]
         for key in self.standing:
             if key not in known:
-                _refuse(_dotted("standing", _key(key)), "an unknown key", f"keys of this program: {', '.join(known)}")
+                refuse(dotted("standing", key_of(key)), "an unknown key", f"keys of this program: {', '.join(known)}")
 
     def _check_stages(self, rule: Stages) -> None:
         """Whether rule and rates speak of the same stages."""
@@ -887,21 +680,21 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         for index, step in enumerate(rates.steps):
             if step.threshold != index + 1 or n > _MOST_STAGES:
                 found = f"{n} steps" if n > _MOST_STAGES else f"the threshold {step.threshold}"
-                _refuse(f"rates.steps[{index}]", found, f"the stages 1, 2 and so on, up to {_MOST_STAGES}")
+                refuse(f"rates.steps[{index}]", found, f"the stages 1, 2 and so on, up to {_MOST_STAGES}")
         if rates.below != "zero":
-            _refuse("rates.below", _shown(rates.below), '"zero" with a stage rule')
+            refuse("rates.below", shown(rates.below), '"zero" with a stage rule')
         stages = {f"criteria[{i}].minimums": [m.stage for m in c.minimums] for i, c in enumerate(rule.criteria)}
         reached = {stage for found in stages.values() for stage in found}
         stages["bonuses"] = [bonus.stage for bonus in rule.bonuses]
         for key, named in stages.items():
             for index, stage in enumerate(named):
                 if stage > n:
-                    _refuse(f"rule.{key}[{index}].stage", stage, f"the stages of rates.steps, 1 to {n}")
+                    refuse(f"rule.{key}[{index}].stage", stage, f"the stages of rates.steps, 1 to {n}")
         for stage in range(1, n + 1):
             if stage not in reached:
-                _refuse("rule.criteria", f"no minimum for stage {stage}", "one or more for every stage of rates.steps")
+                refuse("rule.criteria", f"no minimum for stage {stage}", "one or more for every stage of rates.steps")
         if rule.bonuses and self.reward is None:
-            _refuse("rule.bonuses", f"an array of {len(rule.bonuses)}", "none without [reward]")
+            refuse("rule.bonuses", f"an array of {len(rule.bonuses)}", "none without [reward]")
 
     @property
     def rate_table(self) -> RateTable:
@@ -1049,9 +842,9 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
             near = get_close_matches(name, names, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             allowed = f"{', '.join(names)}, or the path of a TOML file."
-            raise ProgramError(f"found no built-in program {_shown(name)}{meant}; allowed: {allowed}")
+            raise ProgramError(f"found no built-in program {shown(name)}{meant}; allowed: {allowed}")
         file = Path(name) if is_file else _BUILT_IN / f"{name}.toml"
-        program = _read(file, name, cls.parse)
+        program = read_toml(file, name, cls.parse)
         if isinstance(on, datetime.datetime) or not isinstance(on, datetime.date | None):
             raise ProgramError(f"on is {on!r}; it must be a datetime.date.")
         if on is not None and not program.holds(on, on):
@@ -1084,10 +877,10 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         ...
         hensa.errors.ProgramError: rule.ddof: found 2; allowed: 0 or 1.
         """
-        document = _document(toml_text, "a program")
+        document = document_of(toml_text, "a program")
         try:
-            program: Self = _convert(cls, document, "")
-        except _Invalid as error:
+            program: Self = convert(cls, document, "")
+        except Invalid as error:
             raise ProgramError(str(error)) from None
         return program
 
@@ -1105,47 +898,18 @@ class Program(_Checked, frozen=True, kw_only=True, dict=True):
         name = "hapitas-friend"
         """
         lines, tables = [], []
-        for name in _types(Program):
+        for name in types_of(Program):
             match value := getattr(self, name):
                 case None | "":
                     pass
                 case dict():
                     if value:
-                        tables += ["", f"[{name}]", *(f"{_quoted(k)} = {_toml(v)}" for k, v in value.items())]
+                        tables += ["", f"[{name}]", *(f"{quoted(k)} = {toml_of(v)}" for k, v in value.items())]
                 case msgspec.Struct():
-                    tables += ["", f"[{name}]", *_pairs(value)]
+                    tables += ["", f"[{name}]", *pairs_of(value)]
                 case _:
-                    lines.append(f"{name} = {_toml(value)}")
+                    lines.append(f"{name} = {toml_of(value)}")
         return "\n".join([*lines, *tables, ""])
-
-
-def _read(file: Path, name: str, parse: Callable[[str], _Rules]) -> _Rules:
-    """The rules of a TOML file; errors start with its name."""
-    try:
-        data = file.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ProgramError(f"{name}: found no readable file ({reason}); allowed: a TOML file.") from None
-    try:
-        return parse(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = f"the byte 0x{data[error.start]:02x} at line {line}"
-        raise ProgramError(f"{name}: found {byte}, which is not UTF-8; allowed: TOML in UTF-8.") from None
-    except ProgramError as error:
-        raise ProgramError(f"{name}: {error}") from None
-
-
-def _document(toml_text: str, rules: str) -> dict[str, Any]:
-    """The tables of a TOML text, with exact decimals; `rules` says whose tables they should be."""
-    try:
-        return tomllib.loads(toml_text, parse_float=_toml_decimal)
-    except ValueError as error:
-        end = f"at the end, line {toml_text.count(chr(10)) + 1}"
-        reason = str(error).replace("at end of document", end)
-        raise ProgramError(f"found text that is not TOML: {reason}; allowed: TOML 1.0.") from None
-    except RecursionError:
-        raise ProgramError(f"found TOML that is nested too deeply; allowed: the tables of {rules}.") from None
 
 
 def days_of(month: str) -> tuple[datetime.date, datetime.date]:
@@ -1170,57 +934,3 @@ def days_of(month: str) -> tuple[datetime.date, datetime.date]:
         raise DataError(f'month is {month!r:.80}; it must be a year and a month, such as "2019-10".')
     first = datetime.date.fromisoformat(f"{month}-01")
     return first, first.replace(day=monthrange(first.year, first.month)[1])
-
-
-def _toml_decimal(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"the number {_shown(text)} is out of range") from None
-
-
-def _quoted(text: str) -> str:
-    # The escapes of JSON are TOML's; TOML also wants DEL escaped.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
-
-
-def _pairs(struct: msgspec.Struct, inline: bool = False) -> list[str]:
-    config = struct.__struct_config__
-    kind = [f"{config.tag_field} = {_toml(config.tag)}"] if config.tag_field else []
-    values = ((name, getattr(struct, name)) for name in _types(type(struct)))
-    return kind + [f"{name} = {_toml(value, inline)}" for name, value in values if value not in (None, ())]
-
-
-def _toml(value: object, inline: bool = False) -> str:
-    """A value in TOML; integers beyond 64 bits, which not every reader takes, are written as decimals."""
-    match value:
-        case str():
-            return _quoted(value)
-        case int():
-            return str(value)
-        case datetime.date():
-            return value.isoformat()
-        case Decimal():
-            text = format(value, "f")
-            return f"{text}.0" if "." not in text and abs(value) > _MOST_POINTS else text
-        case Fraction(numerator=numerator, denominator=1):
-            return _toml(Decimal(numerator))
-        case Fraction(numerator=numerator, denominator=denominator):
-            # A finite decimal has a denominator that divides a power of ten; 2**k needs the k-th.
-            places = denominator.bit_length()
-            digits, rest = divmod(numerator * 10**places, denominator)
-            return f'"{value}"' if rest else f"{Decimal(f'{digits}E-{places}'):f}".rstrip("0")
-        case msgspec.Struct() if _is_array(type(value)):
-            cells = (getattr(value, name) for name in _types(type(value)))
-            return f"[{', '.join(_toml(cell) for cell in cells if cell is not None)}]"
-        case msgspec.Struct():
-            return f"{{ {', '.join(_pairs(value, inline=True))} }}"
-        case tuple() if inline:
-            return f"[{', '.join(map(_toml, value))}]"
-        case tuple():
-            return "\n".join(["[", *(f"  {_toml(item)}," for item in value), "]"])
-    raise TypeError(type(value))

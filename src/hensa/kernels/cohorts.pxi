@@ -138,7 +138,7 @@ def welford_by(const double[::1] values, const int64_t[::1] offsets):
         at = offsets[i]
         while at < offsets[i + 1]:
             n = BLOCK if offsets[i + 1] - at > BLOCK else offsets[i + 1] - at
-            block = welford_block(&values[at], n)
+            block = welford_block(&values[at], n, 0)
             welford_merge(&total, &block)
             at += n
         states.append((total.count, total.mean.hi, total.mean.lo, total.m2.hi, total.m2.lo))

@@ -56,6 +56,7 @@ cdef extern from * nogil:
     uint64_t hensa_bits(double d) noexcept
     double fabs(double x) noexcept
     double ldexp(double x, int exponent) noexcept
+    double frexp(double x, int* exponent) noexcept
 
 # The kinds of column, in the order of hensa.columns.KINDS.
 cdef enum:

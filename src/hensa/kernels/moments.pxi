@@ -443,73 +443,148 @@ cdef struct Welford:
     Double2 m2
 
 
-cdef inline void welford_add(double e, double* s, double* s_low, double* m2, double* m2_low) noexcept nogil:
-    """s += e and m2 += e^2, with what rounding loses in the second of each pair (two_sum)."""
-    cdef double q = e * e, t = s[0] + e, v = t - s[0]
-    s_low[0] = s_low[0] + ((s[0] - (t - v)) + (e - v))
-    s[0] = t
-    t = m2[0] + q
-    v = t - m2[0]
-    m2_low[0] = m2_low[0] + ((m2[0] - (t - v)) + (q - v))
-    m2[0] = t
+cdef struct Deviations:             # sums over x = p + a units + b
+    Longs digits                    # of a, as float64 that hold it
+    Longs squares                   # of (a + 2^26)^2, modulo 2^64
+    Doubles b[LANES]                # of b and of (2 a units + b) b; value i goes to lane i modulo LANES in every build
+    Doubles products[LANES]
+    Doubles least
+    Doubles greatest
 
 
-cdef Welford welford_block(const double* x, int64_t n) noexcept nogil:
-    """Count, mean and M2 of one block in L1, by the corrected two-pass algorithm (Chan, Golub and
-    LeVeque 1983, eq. 1.7): a first sum gives a pivot p near the mean, then with e = x - p
-    mean = p + sum(e) / n and M2 = sum(e^2) - sum(e)^2 / n.
+cdef void range_of(const double* x, int64_t n, Deviations* sums) noexcept nogil:
+    cdef int64_t i
+    cdef Doubles low = sums.least, high = sums.greatest, value
+    for i in range(n // WIDE):
+        value = hensa_load_doubles(x + WIDE * i)
+        low = hensa_least(value, low)
+        high = hensa_greatest(value, high)
+    sums.least = low
+    sums.greatest = high
 
-    Both sums are compensated (two_sum; Ogita, Rump and Oishi 2005), so that up to second order the
-    result is the exact M2 of the data p + fl(x - p), with squares rounded once. sqrt(M2) is a
-    seminorm of the data: rounding x - p moves it by at most u sqrt(sum e^2), u = 2^-53; rounding the
-    squares moves it by at most u/2 of itself. Hence |SD error| <= 1.5 u SD before the last rounding:
-    within 2 ulp. A wrong pivot costs nothing but these terms, and blocks merge in double-double.
+
+cdef void deviations(const double* x, int64_t n, double less, double pivot, double one, Deviations* sums) noexcept nogil:
+    # one = 1.5 2^52 + 2^26 units, less = one - p
+    cdef int64_t i, k, piece
+    cdef Doubles down = hensa_all_doubles(less), up = hensa_all_doubles(one + pivot), value, t, rest
+    cdef Longs a = sums.digits, aa = sums.squares, bits
+    cdef Doubles b[LANES]
+    cdef Doubles products[LANES]
+    for k in range(LANES // WIDE):
+        b[k] = sums.b[k]
+        products[k] = sums.products[k]
+    for i in range(n // LANES):
+        hensa_prefetch(x + BLOCK, 8 * LANES)
+        for k in range(LANES // WIDE):
+            value = hensa_load_doubles(x + WIDE * k)
+            t = value + down                            # rounds to units: p + a units + one - p
+            bits = hensa_bits_of(t)
+            a += bits
+            aa += hensa_products(bits, bits)
+            rest = value - (t - down)                   # b
+            b[k] = b[k] + rest
+            products[k] = products[k] + rest * (value + (t - up))
+        x += LANES
+    sums.digits = a
+    sums.squares = aa
+    for k in range(LANES // WIDE):
+        sums.b[k] = b[k]
+        sums.products[k] = products[k]
+
+
+cdef Double2 lanes_total(const Doubles* lanes) noexcept nogil:
+    cdef int i
+    cdef double values[LANES]
+    cdef Double2 total, part
+    memcpy(values, lanes, sizeof(values))
+    total.hi = total.lo = part.lo = 0.0
+    for i in range(LANES):
+        part.hi = values[i]
+        total = dd_add(total, part)
+    return total
+
+
+cdef Welford welford_block(const double* x, int64_t n, int64_t fills) noexcept nogil:
+    """Count, mean and M2 of one block, of which `fills` values equal the first and do not count.
+
+    With p near the first value, M2 = sum (x - p)^2 - (sum (x - p))^2 / n (Chan, Golub and LeVeque 1983, eq. 1.7).
+    Here x = p + a unit + b exactly: adding 1.5 2^52 units - p rounds x - p to whole units, a, and leaves
+    |b| <= unit / 2; (x - p)^2 = (a unit)^2 + (2 a unit + b) b. With R = max - min and max |x| < 2^E the unit is the
+    power of two with 2^24 < R / unit <= 2^25, but at least 2^(E - 50), so that all these steps are exact. Then
+    |a| <= 2^25 + 1: the sums of a and a^2 are exact in integers. Of the rest only the product, 2 a unit + b and the
+    additions round, by u = 2^-53 each:
+    - where the unit is 2^(E - 50), R < 2^(E - 25), so all |x| > 2^(E - 2) are multiples of v = 2^(E - 54); |b| <= 8 v and
+      |2 a unit + b| <= 2^31 v, products below 2^34 v^2, so nothing rounds at all.
+    - else |(2 a unit + b) b| < 1.01 R unit <= 1.01 2^-24 R^2, the sum of all in a lane of 2^9 values below 2^-14 R^2, and
+      its error below 2^9 u times that; 8 lanes: below 2^-2 u R^2. The sum of b is off by at most 8 2^9 u 2^9 unit / 2 <=
+      2^-4 u R, which moves (sum (x - p))^2 / n by 2^-3 u R^2, as |x - p| <= R.
+    R^2 <= 2 M2, by the least and the greatest value alone. So M2 is off by less than 0.8 u of itself, and the SD
+    by less than 0.4 u; blocks merge in double-double, and with the last rounding the SD is within 1 ulp.
     """
     cdef Welford r
-    cdef double first = x[0], pivot
-    cdef double s[LANES]
-    cdef double s_low[LANES]
-    cdef double m2[LANES]
-    cdef double m2_low[LANES]
-    cdef int64_t i, whole = n // LANES
-    cdef int lane, rest = <int> (n % LANES)
+    cdef Deviations sums
+    cdef double last[LANES]
+    cdef double lanes[LANES]
+    cdef double first = x[0], low = first, high = first, one, less, pivot, extent
+    cdef int64_t rest = n % LANES, whole = n - rest, i, a, same = 0
+    cdef uint64_t aa
+    cdef int unit, exponent
     cdef Double2 total, squares, part
-    for lane in range(LANES):
-        s[lane] = 0.0
-        s_low[lane] = 0.0
-        m2[lane] = 0.0
-        m2_low[lane] = 0.0
-    for i in range(whole):
-        for lane in range(LANES):
-            s[lane] = s[lane] + (x[LANES * i + lane] - first)
-    for lane in range(rest):
-        s[lane] = s[lane] + (x[LANES * whole + lane] - first)
-    pivot = 0.0
-    for lane in range(LANES):
-        pivot += s[lane]
-        s[lane] = 0.0
-    pivot = first + pivot / <double> n
-    for i in range(whole):
-        for lane in range(LANES):
-            welford_add(x[LANES * i + lane] - pivot, s + lane, s_low + lane, m2 + lane, m2_low + lane)
-    for lane in range(rest):
-        welford_add(x[LANES * whole + lane] - pivot, s + lane, s_low + lane, m2 + lane, m2_low + lane)
-    total.hi = total.lo = squares.hi = squares.lo = 0.0
-    for lane in range(LANES):
-        part.hi = s[lane]
-        part.lo = s_low[lane]
-        total = dd_add(total, part)
-        part.hi = m2[lane]
-        part.lo = m2_low[lane]
-        squares = dd_add(squares, part)
-    part = dd_over(dd_times(total, total), <double> n)
+    r.count = <double> (n - fills)
+    r.mean.hi = r.m2.hi = first
+    r.mean.lo = r.m2.lo = 0.0
+    memset(&sums, 0, sizeof(Deviations))
+    for i in range(LANES):
+        last[i] = x[whole + i] if i < rest else first
+    sums.least = sums.greatest = hensa_all_doubles(first)
+    range_of(x, whole, &sums)
+    range_of(last, LANES, &sums)
+    memcpy(lanes, &sums.least, sizeof(Doubles))
+    for i in range(WIDE):
+        low = lanes[i] if lanes[i] < low else low
+    memcpy(lanes, &sums.greatest, sizeof(Doubles))
+    for i in range(WIDE):
+        high = lanes[i] if lanes[i] > high else high
+    extent = high - low
+    if extent == 0:
+        for i in range(n):
+            same += x[i] == first
+        r.m2.hi = 0.0 if same == n else 1.0 / 0.0           # or it holds a NaN
+        return r
+    high = high if high > -low else -low
+    if not (extent - extent == 0 and high < 1e300):         # infinite, NaN, or with squares beyond float64
+        r.m2.hi = 1.0 / 0.0
+        return r
+    frexp(extent, &unit)
+    frexp(high, &exponent)
+    unit = unit - 25 if unit - 25 > exponent - 50 else exponent - 50
+    unit = unit if unit > -1074 else -1074
+    one = ldexp(6755399441055744.0 + 67108864.0, unit)
+    less = one - first
+    pivot = one - less
+    deviations(x, whole, less, pivot, one, &sums)
+    if rest:
+        deviations(last, LANES, less, pivot, one, &sums)
+        fills += LANES - rest
+        n += LANES - rest
+    a = <int64_t> (hensa_sum(sums.digits) - <uint64_t> n * hensa_bits(one))
+    aa = hensa_sum(sums.squares) - (<uint64_t> a << 27) - (<uint64_t> n << 52)
+    total = lanes_total(sums.b)
+    squares = lanes_total(sums.products)
+    # the fills are a = 0 and b = first - p
+    part = two_product(first - pivot, <double> -fills)
+    total = dd_add(total, part)
+    squares = dd_add(squares, dd_times(part, two_sum(first - pivot, 0.0)))
+    total = dd_add(total, two_sum(ldexp(<double> a, unit), 0.0))
+    part = two_sum(ldexp(<double> (aa >> 32), 2 * unit + 32), ldexp(<double> (aa & LOW32), 2 * unit))
+    squares = dd_add(squares, part)
+    part = dd_times(total, dd_over(total, r.count))
     part.hi = -part.hi
     part.lo = -part.lo
-    r.count = <double> n
     r.m2 = dd_add(squares, part)
     part.hi = pivot
     part.lo = 0.0
-    r.mean = dd_add(part, dd_over(total, <double> n))
+    r.mean = dd_add(part, dd_over(total, r.count))
     return r
 
 
@@ -623,13 +698,12 @@ cdef const void* without_nulls(int kind, const void* x, const uint8_t* valid, in
     return scratch
 
 
-cdef int64_t pack(const double* x, const uint8_t* valid, int64_t n, double* out) noexcept nogil:
-    """The values that count, in order, side by side; `out` may be `x`."""
-    cdef int64_t i, count = 0
+cdef void fill_nulls(const double* x, const uint8_t* valid, int64_t n, double fill, double* out) noexcept nogil:
+    cdef int64_t i
+    cdef uint64_t mask, bits = hensa_bits(fill)
     for i in range(n):
-        out[count] = x[i]
-        count += valid[i]
-    return count
+        mask = <uint64_t> 0 - <uint64_t> valid[i]
+        out[i] = hensa_double((hensa_bits(x[i]) & mask) | (bits & ~mask))
 
 
 # ---------------------------------------------------------------- the pass
@@ -652,7 +726,7 @@ cdef bint moments_block(const View* view, int method, int64_t row, int64_t n, bi
     cdef const void* x
     cdef const double* values
     cdef Welford block
-    cdef int64_t ones
+    cdef int64_t ones, first = 0, fills = 0
     if view.kind == BOOL and method == INTEGERS:
         if masked:
             memcpy(scratch.true_words, words, sizeof(scratch.true_words))
@@ -670,21 +744,23 @@ cdef bint moments_block(const View* view, int method, int64_t row, int64_t n, bi
             x = without_nulls(view.kind, x, scratch.valid, n, scratch.clean)
         exact_block(view.kind, x, n, exact)
         return True
-    if method == SUPER and view.kind == FLOAT32:
+    if method == SUPER:
         if masked:
-            x = without_nulls(view.kind, x, scratch.valid, n, scratch.clean)
-        if float_block(<const uint32_t*> x, n, supers):
-            return True
-        x = window(view, row, n, scratch.window)
+            x = without_nulls(view.kind, x, scratch.valid, n, scratch.clean + BLOCK)
+        return exact_floats(view.kind, x, n, supers, scratch.clean, scratch.window + BLOCK)
     values = as_doubles(view.kind, x, n, scratch.clean)
     if masked:
-        n = pack(values, scratch.valid, n, scratch.clean)
+        while first < n and not scratch.valid[first]:
+            first += 1
+        if first == n:
+            return True
+        # rows before the first that counts are no part of the block
+        values += first
+        n -= first
+        fills = n - count_ones(words, (first + n + 63) >> 6)
+        fill_nulls(values, scratch.valid + first, n, values[0], scratch.clean)
         values = scratch.clean
-    if n == 0:
-        return True
-    if method == SUPER:
-        return super_block(values, n, supers, scratch.clean, scratch.window)
-    block = welford_block(values, n)
+    block = welford_block(values, n, fills)
     if not (block.m2.hi - block.m2.hi == 0 and block.mean.hi - block.mean.hi == 0):
         return False
     welford_merge(state, &block)

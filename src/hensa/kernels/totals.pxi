@@ -7,7 +7,7 @@ cdef enum:
     WINDOW_WORDS = 1024             # validity bits of a window
     PIECE = 256                     # rows of one loop; blocks are whole pieces, the last one filled up
     AHEAD = 4096                    # bytes: as far before they are read memory is asked for them, piece by piece
-    LANES = 16                      # partial sums of the Welford loops, the same in every build
+    LANES = 8                       # partial sums of the Welford loops, the same in every build
     SUM_LIMBS = 3                   # |x| < 2^127, n < 2^63: |sum| < 2^190
     SQUARES_LIMBS = 5               # x^2 <= 2^254, n < 2^63: sum < 2^317
 

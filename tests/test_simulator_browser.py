@@ -329,6 +329,27 @@ def test_nothing_is_wider_than_the_window(opened, lang, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize(("lang", "scheme", "width"), [("en", "light", 1280), ("ja", "dark", 390)])
+def test_axe_finds_no_barrier(opened, lang, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    viewport = {"width": width, "height": 800}
+    population = hensa.population(WORKED, HAPITAS)
+    page = opened(HAPITAS, population, [HAPI_TOMO], lang, viewport=viewport, color_scheme=scheme)
+    for name, value in {"new_referrals": "10", "ad_users": "7", "friend_points": "x", "own_points": "3000"}.items():
+        page.locator(f"#{name}").fill(value)
+    page.locator("#cumulative_referrals").fill("2")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
+
+
+def test_what_changes_is_said_once_the_typing_pauses(opened):
+    page = opened(HAPITAS, hensa.population(WORKED, HAPITAS))
+    page.locator("#new_referrals").fill("10")
+    page.locator("#ad_users").fill("7")
+    said = page.get_by_role("status").filter(has_text="Hapitas Friend (ハピタスフレンド): your rate is 9.8%.")
+    said.wait_for(state="attached")
+
+
 def test_where_all_are_alike_and_that_means_null_there_are_no_scores(opened):
     rules = program(["x", "y"], rule={"constant": "null"})
     page = opened(rules, hensa.population({"x": [1, 2], "y": [7, 7]}, rules))

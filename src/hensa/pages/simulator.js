@@ -194,7 +194,7 @@ function breakdown(program, values, shown) {
   const { data } = program;
   const { standing } = data;
   const isWeighted = new Set(data.columns.map(({ weight }) => weight)).size > 1;
-  const head = ["", words.you_have, words.mean, [words.sd, mark(standing["rule.ddof"])], words.standard_score];
+  const head = [words.counted, words.you_have, words.mean, [words.sd, mark(standing["rule.ddof"])], words.standard_score];
   const rows = data.columns.map(({ name, mean, sd, weight, constant }, i) => ({ cells: [
     fieldOf(name).label, decimalText(values[i]), mean, sd,
     [shown.singles[i], constant ? mark(standing["rule.constant"]) : ""],

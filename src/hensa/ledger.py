@@ -83,7 +83,7 @@ _FRIEND_ROWS = pa.schema(
 )
 _DAYS = 7  # from a registration to the last early ad, and from a first exchange to the day on which it is due
 _REFUSED = "hensa refuses: "  # how errors of ours begin in the messages of DuckDB
-_NO_INTEGER = "an id that is no integer"
+_NO_INTEGER = "an id that is no integer."  # what the error for one says, whole
 _NULLS = ("", "null", "none", "nan", "n/a", "\\n")  # in lower case; the last is MySQL's and PostgreSQL's \N
 _MEMBERS = ("member_id", "referrer_id", "registered_at")
 _STATUSES = ("pending", "valid", "rejected")

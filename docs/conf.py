@@ -28,6 +28,8 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = "hensa"
+html_static_path = ["_static"]
+html_css_files = ["hensa.css"]
 smartquotes = False  # options begin with two hyphens
 html_copy_source = html_show_sphinx = False
 # The colours of the pages that `hensa report` makes.

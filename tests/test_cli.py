@@ -547,6 +547,13 @@ def test_binary_data_is_neither_read_from_nor_written_to_a_terminal(args):
     assert b"is a terminal" in done.stderr
 
 
+@pytest.mark.parametrize("group", [(), ("programs",)], ids=" ".join)
+def test_help_lists_every_command_in_a_whole_sentence(group):
+    shown = typer_testing.CliRunner(env={"TERMINAL_WIDTH": "80"}).invoke(cli.app, [*group, "--help"])
+    commands = shown.stdout.split("Commands:\n")[1].splitlines()
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands)
+
+
 # --- failures (most are in test_bad_input.py) -------------------------------------------------------------------------
 
 

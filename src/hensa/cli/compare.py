@@ -50,7 +50,10 @@ def compare(
     as_json: AsJson = False,
     threads: Threads = None,
 ) -> None:
-    """Pay the rows of IN under several programs: who gains, who loses, by how much, and the cost of each."""
+    """Pay IN under several programs: who gains and who loses.
+
+    By how much, in total and by bands, and what each program costs.
+    """
     if not re.fullmatch("-?[0-9]+(,-?[0-9]+)*", edges):
         raise typer.BadParameter(f"--edges is {edges}; it must be whole numbers such as 1,10,100")
     keep_stdout(output, as_json)

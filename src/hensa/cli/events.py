@@ -40,7 +40,9 @@ def rank(
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the ranks up to N of each board.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the entrants of an event (the rows of IN) on its boards: one row of OUT per board and entrant, with prizes.
+    """Rank the entrants of an event, the rows of IN, on its boards.
+
+    OUT has a row for each board and entrant, with the prizes.
 
     The event file names the columns and states the boards, the cut-off of entries, the rule for ties and the prizes.
     """
@@ -82,7 +84,9 @@ def restate(
     points: Annotated[str, typer.Option(metavar="NAME", help="The column of points.")] = "reward",
     as_json: AsJson = False,
 ) -> None:
-    """Compare two runs id by id: OUT has those who were paid too little or too much, and what is due to each.
+    """Compare two runs id by id: who was paid too much or little.
+
+    OUT has those rows, and what is due to each.
 
     Ids are matched over all the columns of --id together. A row that is missing on one side counts as 0 points there.
     """
@@ -118,7 +122,9 @@ def compensate(
         typer.Option(metavar="FILE", callback=readable_or_none, help="The standing that counts, from `hensa rank`."),
     ] = None,
 ) -> None:
-    """Pay the compensation of an event to the entrants (the rows of IN): one row of OUT for everyone who is paid.
+    """Pay the compensation of an event to the rows of IN.
+
+    OUT has a row for everyone who is paid.
 
     Those who entered in time are paid a flat sum, and those at the top of a board a sum for each such board, on top.
     """

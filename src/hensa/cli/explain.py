@@ -63,7 +63,7 @@ def explain(
     any_month: AnyMonth = False,
     as_json: AsJson = False,
 ) -> None:
-    """Explain one row of IN in plain sentences: its score, rate and points, and what the next step takes."""
+    """Explain one row of IN: its score, rate, points and next step."""
     rules = Program.load(program)
     stored = stored_population(population, by)
     rows = read(source, rules.columns)
@@ -103,7 +103,10 @@ def next_step(
         str | None, typer.Option(metavar="RATE", help="Also what it takes to get this rate, such as 27.5 for 27.5%.")
     ] = None,
 ) -> None:
-    """Write the rows of IN to OUT with how many more of each measure take them to their next step."""
+    """Tell for each row of IN what takes it to its next step.
+
+    OUT has the rows and how many more of each measure it takes.
+    """
     rules = Program.load(program)
     keep_apart(output, source, program, population)
     run, stored = Run(), stored_population(population, None)

@@ -43,7 +43,9 @@ def rows(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at messy input instead of reporting it.")] = False,
     threads: Threads = None,
 ) -> None:
-    """Count the rows that `score` reads from registrations and a passbook: one for each referrer, in bounded memory.
+    """Count rows for `score` from registrations and a passbook.
+
+    There is one for each referrer. Memory is bounded.
 
     With --friends it is one for each friend, as the programs share-hapi and friend-benefit pay for them.
 
@@ -98,7 +100,9 @@ def sample(
         bool, typer.Option("--ledger", help="Write DIR/members.parquet and DIR/passbook.parquet instead.")
     ] = False,
 ) -> None:
-    """Write a synthetic population of N referrers: nearly all bring a few friends, a handful bring thousands.
+    """Write a synthetic population of N referrers.
+
+    Nearly all bring a few friends, a handful bring thousands.
 
     With --ledger, write what `rows` reads instead: the registrations and the passbook of N members.
     """

@@ -21,7 +21,10 @@ def list_programs() -> None:
 
 @programs.command()
 def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
-    """Check a program: exit code 0 if it is valid, else one sentence on what is wrong."""
+    """Check a program: exit code 0 if it is valid.
+
+    Otherwise one sentence says what is wrong.
+    """
     program = Program.load(file)
     match program.rule:
         case StandardScore():
@@ -35,7 +38,10 @@ def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
 
 @programs.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
-    """Print a program: its rule, its rates, and in brackets the standing of each part."""
+    """Print a program: its rule and its rates.
+
+    In brackets is the standing of each part.
+    """
     program = Program.load(name)
     rates, reward = program.rates, program.reward
     parts: dict[str, object] = {

@@ -65,7 +65,7 @@ def report(
         typer.Option(metavar="NAME|FILE", help="With --simulator: show this program too; may be given several times."),
     ] = None,
 ) -> None:
-    """Tell of the run that wrote IN, as one page of HTML that needs no network.
+    """Tell of the run that wrote IN as a page that needs no network.
 
     What it paid and to whom, the population, scores and rates, how points are shared out, and how the file was made. Of
     a comparison or a restatement: who gains, who loses, and the largest changes.

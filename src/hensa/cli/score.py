@@ -59,7 +59,7 @@ def score(
     any_month: AnyMonth = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score the rows of IN and write them to OUT with the new columns added.
+    """Score the rows of IN and write them to OUT with new columns.
 
     From CSV, columns that the program does not read pass through unchanged, as text unless they are plain integers.
     With --by, each row is scored against the rows of its own cohort.
@@ -159,7 +159,10 @@ def population(
     method: Annotated[Method, typer.Option(help="How the moments are computed.")] = Method.auto,
     threads: Threads = None,
 ) -> None:
-    """Take the count, mean and SD of each measure over the rows of IN, as JSON that `score --population` reads."""
+    """Take the count, mean and SD of each measure of IN.
+
+    They are written as JSON that `score --population` reads.
+    """
     rules = Program.load(program)
     keep_apart(output, source, program)
     run = Run()

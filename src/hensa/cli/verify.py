@@ -23,7 +23,7 @@ def verify(
         ),
     ] = None,
 ) -> None:
-    """Make OUT again as its record says, from the same inputs, and say whether it is the same: exit code 0, or 1.
+    """Make OUT again from its record: exit code 0 if it is the same.
 
     The record is in the metadata of Parquet and Arrow files, and in OUT.hensa.json beside others. Inputs are found by
     the names of the record, from here or from where OUT is.

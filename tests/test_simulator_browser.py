@@ -1,8 +1,9 @@
 """The simulator in a real browser: its answers are those of `hensa.explain`, ties included, whatever is typed."""
 
 import random
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,17 @@ def test_a_score_just_below_a_threshold_is_shown_below_it(opened):
     page = opened(HAPITAS, population)
     (found,) = judged(page, [(Decimal("59.8995"), Decimal("59.8995"))])  # 50 - 0.0005 / 496.4987...
     assert (found["step"], found["shown"]) == (49, "49.999999")
+
+
+def test_a_threshold_at_a_distance_of_ten_to_the_minus_forty_is_told_from_the_score(opened):
+    # In 0, 0, 1 the mean is 1/3 and the variance 2/9: a 1 scores 50 + √2, and a 0 scores 50 - √2/2.
+    root = isqrt(2 * 10**80)
+    rules = [
+        program("x", [(0, 1), (Decimal(50 * 10**40 + digits).scaleb(-40, Context(prec=60)), 2)], base=None)
+        for digits in (root, root + 1, -(isqrt(10**80 // 2) + 1), -isqrt(10**80 // 2))
+    ]
+    page = opened(rules[0], hensa.population({"x": [0, 0, 1]}, rules[0]), rules[1:])
+    assert [judged(page, [(x,)], index=index)[0]["step"] for index, x in enumerate([1, 1, 0, 0])] == [1, 0, 1, 0]
 
 
 def random_program(draw, names):

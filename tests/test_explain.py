@@ -706,8 +706,8 @@ def test_share_hapi_in_words():
 Share-hapi (シェアハピ): fixed points for registrations and first ads, 2019-09
 The referrer is paid 1,500 points.
 Friends are paid 1,500 points.
-Registrations: 3. Each pays the referrer 100 points, 300 in all, and the friend 100 points, 300 in all.
-First valid ads: 12. Each pays the referrer 100 points, 1,200 in all, and the friend 100 points, 1,200 in all."""
+Registrations: 3; 100 points each to the referrer, 300 in all; 100 points each to the friend, 300 in all.
+First valid ads: 12; 100 points each to the referrer, 1,200 in all; 100 points each to the friend, 1,200 in all."""
     found = hensa.explain(row, Program.load("share-hapi"), NOBODY, month="2019-09")
     assert found.text == text
     japanese = hensa.explain(row, Program.load("share-hapi"), NOBODY, "ja", month="2019-09").text
@@ -737,6 +737,20 @@ def test_the_month_says_which_amounts_are_explained():
         hensa.explain(row, CAMPAIGN, NOBODY)
 
 
+def test_an_event_that_pays_nothing_in_the_month_is_told():
+    row = {"registrations": 1, "early_first_ads": 1, "first_exchanges": 0}
+    friend_benefit = Program.load("friend-benefit")
+    text = """\
+The referrer is paid 0 points.
+Friends are paid 400 points.
+Registrations: 1; nothing is paid for these.
+First exchanges: 0; nothing is paid for these.
+Early first ads: 1; 400 points each to the friend, 400 in all."""
+    assert hensa.explain(row, friend_benefit, NOBODY, month="2019-10").text.partition("\n")[2] == text
+    japanese = hensa.explain(row, friend_benefit, NOBODY, "ja", month="2019-10").text
+    assert "新規登録は1件です。ポイントは付きません。" in japanese
+
+
 def test_a_count_that_is_not_known_is_told():
     found = hensa.explain({"registrations": None, "visits": 7}, CAMPAIGN, NOBODY, month="2019-01")
     assert found.text == "campaign, 2019-01\nIt is not known what is paid.\nRegistrations: not known."
@@ -748,7 +762,7 @@ def test_only_a_program_that_pays_friends_speaks_of_them():
     )
     found = hensa.explain({"registrations": 2}, rules, NOBODY)
     assert found.text == (
-        "own\nThe referrer is paid 18 points.\nRegistrations: 2. Each pays the referrer 9 points, 18 in all."
+        "own\nThe referrer is paid 18 points.\nRegistrations: 2; 9 points each to the referrer, 18 in all."
     )
 
 

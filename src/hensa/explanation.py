@@ -93,9 +93,10 @@ WORDS: dict[str, Words] = {
         "referrer_paid": "The referrer is paid {points} points.",
         "friend_paid": "Friends are paid {points} points.",
         "unpaid": "It is not known what is paid.",
-        "event": "{name}: {amount}. Each pays the referrer {referrer} points, {points} in all.",
-        "friend_event": "{name}: {amount}. Each pays the referrer {referrer} points, {points} in all, and the friend "
-        "{friend} points, {friend_points} in all.",
+        "event": "{name}: {amount}{clauses}.",
+        "to_referrer": "; {each} points each to the referrer, {points} in all",
+        "to_friend": "; {each} points each to the friend, {points} in all",
+        "to_nobody": "; nothing is paid for these",
         "rule.events": "the points for {step}",
         "rule.campaigns": "the points for {step} in this month",
     },
@@ -172,9 +173,10 @@ WORDS: dict[str, Words] = {
         "referrer_paid": "紹介者への付与は{points}ポイントです。",
         "friend_paid": "お友達への付与は{points}ポイントです。",
         "unpaid": "付与ポイントは不明です。",
-        "event": "{name}は{amount}です。紹介者には1件につき{referrer}ポイント、計{points}ポイントが付きます。",
-        "friend_event": "{name}は{amount}です。紹介者には1件につき{referrer}ポイント、計{points}ポイント、"
-        "お友達には1件につき{friend}ポイント、計{friend_points}ポイントが付きます。",
+        "event": "{name}は{amount}です。{clauses}",
+        "to_referrer": "紹介者には1件につき{each}ポイント、計{points}ポイントが付きます。",
+        "to_friend": "お友達には1件につき{each}ポイント、計{points}ポイントが付きます。",
+        "to_nobody": "ポイントは付きません。",
         "rule.events": "{step}のポイント数",
         "rule.campaigns": "当月の{step}のポイント数",
     },
@@ -691,13 +693,15 @@ def _event_lines(facts: Facts, lang: Lang) -> Iterator[str]:
     if facts["friend_reward"] is not None:
         yield words["friend_paid"].format(points=f"{facts['friend_reward']:,}")
     for event in facts["events"]:
-        yield words["event" if facts["friend_reward"] is None else "friend_event"].format(
+        clauses = [
+            words[f"to_{side}"].format(each=f"{event[side]:,}", points=f"{event['count'] * event[side]:,}")
+            for side in ("referrer", "friend")
+            if event[side]
+        ]
+        yield words["event"].format(
             name=_name(event["column"], lang),
             amount=_count(event["count"], event["column"], lang),
-            referrer=f"{event['referrer']:,}",
-            points=f"{event['count'] * event['referrer']:,}",
-            friend=f"{event['friend']:,}",
-            friend_points=f"{event['count'] * event['friend']:,}",
+            clauses="".join(clauses) or words["to_nobody"],
         )
     yield from _reconstructed(facts, lang)
 

@@ -239,7 +239,7 @@ def simulator_page(program: Program, population: Population, beside: Sequence[Pr
     Returns
     -------
     str
-        One HTML file, of some 60 kB.
+        One HTML file, of some 50 kB.
 
     Raises
     ------

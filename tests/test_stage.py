@@ -209,6 +209,12 @@ def test_a_wide_base_is_paid_with_its_bonus():
     assert paid(rows, stages({1: 1}, bonuses=[(1, 5)], cap=10**6))["reward"] == [10**6, 5]
 
 
+def test_a_wide_base_on_a_lower_stage_than_before_gives_no_bonus_back():
+    wide = pa.array([Decimal(10**25), Decimal(7)], pa.decimal128(38, 0))
+    rows = {"x": [1, 1], "b": wide, "before": [2, 2]}
+    assert paid(rows, stages({1: 1, 2: 2}, bonuses=[(1, 5), (2, 7)], rates={1: 0}))["reward"] == [0, 0]
+
+
 @pytest.mark.parametrize("before", [-1, 4, 2**63, 2**64 - 1])
 def test_a_stage_before_that_there_is_not_is_refused_by_its_row(before):
     type_ = pa.uint64() if before > 0 else pa.int64()

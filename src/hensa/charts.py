@@ -84,7 +84,7 @@ def histogram(
             bins, found, labels, colours or ["var(--blue)"] * len(bins), strict=True
         )
     ]
-    axis = alt.Axis(title=x, labelExpr=_SHORT, grid=False, labelOverlap="greedy")
+    axis = alt.Axis(title=x, labelExpr=_SHORT, grid=False, labelOverlap="greedy", labelSeparation=4)
     if unit is not None:
         axis["values"] = _decades(low, high, unit)
     bars = (

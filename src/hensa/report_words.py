@@ -39,7 +39,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "population_lead_plain": "How many rows have how many of what the program reads. Rows are on a "
         "logarithmic scale.",
         "mean_is": "Mean {mean}",
-        "sd_is": "One standard deviation ({sd}) to either side",
+        "sd_is": "Mean ± SD ({sd})",
         "histogram_label": "Histogram of {column}. The values go from {low} to {high}; the fullest bin is {bin}, with "
         "{n} rows.",
         "share": "Share",

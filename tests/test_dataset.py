@@ -1,14 +1,20 @@
 """Datasets: the bits of one table, whatever the files; the old state or the whole new one, whatever happens."""
 
+import io
 import os
 import pickle
+import re
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.fs as arrow_fs
 import pyarrow.parquet as pq
 import pytest
 
 import hensa
-from hensa import HensaError, Manifest, dataset
+from hensa import DataError, HensaError, Manifest, dataset, files, fragments
+from hensa.manifest import Staging
 
 PROGRAM = hensa.Program.load("hapitas-friend")
 
@@ -86,3 +92,223 @@ def test_a_result_beside_a_file_is_written_and_one_among_the_source_is_refused(m
         with pytest.raises(HensaError, match="it is where the source is"):
             hensa.score_dataset(months if place != file else file, place, PROGRAM)
     assert not list(tmp_path.glob("**/.*"))
+
+
+def test_csv_has_the_types_that_hold_the_cells_of_all_files(tmp_path):
+    source = tmp_path / "rows"
+    source.mkdir()
+    (source / "1.csv").write_text("id,new_referrals,ad_users,friend_points\n1,1,2,100\n2,,3,200\n")
+    (source / "2.csv").write_text("id,new_referrals,ad_users,friend_points\n007,2.5,2,100\n8,4,5,1000\n")
+    whole = tmp_path / "whole.csv"
+    whole.write_text((source / "1.csv").read_text() + "".join((source / "2.csv").read_text().splitlines(True)[1:]))
+    manifest = hensa.score_dataset(source, tmp_path / "paid", PROGRAM)
+    expected = hensa.score(files.read(str(whole), PROGRAM.columns), PROGRAM)
+    found = [pc.open_csv(path).schema.names for path in manifest.paths(tmp_path / "paid")]
+    assert found == [expected.column_names] * 2
+    texts = [Path(path).read_text().splitlines()[1:] for path in manifest.paths(tmp_path / "paid")]
+    sink = io.BytesIO()
+    pc.write_csv(expected, sink)
+    assert [line for text in texts for line in text] == sink.getvalue().decode().splitlines()[1:]
+    assert (manifest.rows, manifest.nulls) == (4, 1)
+
+
+def test_arrow_files_are_scored_batch_by_batch(tmp_path):
+    source = tmp_path / "rows"
+    source.mkdir()
+    for seed in range(2):
+        with pa.ipc.new_file(source / f"{seed}.arrow", rows_of(0).schema) as sink:
+            sink.write_table(rows_of(seed), max_chunksize=300)
+    manifest = hensa.score_dataset(source, tmp_path / "paid", PROGRAM)
+    found = pa.concat_tables(pa.ipc.open_file(path).read_all() for path in manifest.paths(tmp_path / "paid"))
+    assert found.equals(hensa.score(pa.concat_tables([rows_of(0), rows_of(1)]), PROGRAM))
+
+
+def test_a_long_file_becomes_several_parts_of_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(fragments, "FRAGMENT_ROWS", 500)
+    pq.write_table(rows_of(0, 1700), tmp_path / "rows.parquet", row_group_size=200)
+    manifest = hensa.score_dataset(tmp_path / "rows.parquet", tmp_path / "paid", PROGRAM)
+    assert [part.file for part in manifest.parts] == [f"rows-{i:05}.parquet" for i in range(4)]
+    assert [part.rows for part in manifest.parts] == [400, 400, 400, 500]
+    assert read(manifest, tmp_path / "paid").equals(hensa.score(rows_of(0, 1700), PROGRAM))
+
+
+def test_pieces_are_bounded_by_rows_and_by_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(fragments, "BATCH", 100)
+    monkeypatch.setattr(fragments, "ROW_GROUP", 300)
+    pq.write_table(rows_of(0), tmp_path / "rows.parquet")
+    planned = dataset.plan(tmp_path / "rows.parquet", PROGRAM)
+
+    def sizes():
+        _, found = fragments.pieces(planned.task.source, planned.fragments[0])
+        return [(start, piece.num_rows) for start, piece in found]
+
+    assert sizes() == [(0, 300), (300, 300), (600, 300), (900, 100)]
+    monkeypatch.setattr(fragments, "PIECE_BYTES", 100 * 24)
+    assert sizes() == [(100 * i, 100) for i in range(10)]
+
+
+@pytest.mark.parametrize("pattern", ["month=2019-10/*.parquet", "month=2019-10", "**/[0-2].parquet", "*-10/?.parquet"])
+def test_a_pattern_names_files_or_directories(months, tmp_path, pattern):
+    manifest = hensa.score_dataset(f"{months}/{pattern}", tmp_path / "paid", PROGRAM)
+    assert [part.file.split("/")[-1] for part in manifest.parts] == ["0.parquet", "1.parquet", "2.parquet"]
+
+
+def test_any_filesystem_of_pyarrow_is_read(months, tmp_path):
+    elsewhere = arrow_fs.SubTreeFileSystem(str(tmp_path), arrow_fs.LocalFileSystem())
+    manifest = hensa.score_dataset("rows", tmp_path / "paid", PROGRAM, by="month", filesystem=elsewhere)
+    assert manifest == hensa.score_dataset(months.as_uri(), tmp_path / "again", PROGRAM, by="month")
+
+
+def test_hidden_files_and_other_files_are_skipped(months, tmp_path):
+    for name in ("_SUCCESS.parquet", ".hidden.parquet", "readme.txt", "_temporary/0.parquet"):
+        (months / name).parent.mkdir(exist_ok=True)
+        (months / name).write_text("no rows")
+    assert hensa.score_dataset(months, tmp_path / "paid", PROGRAM).rows == 6000
+
+
+BAD = {
+    "a missing column": (
+        lambda rows: rows.drop_columns("ad_users"),
+        "column 3 is 'friend_points', where it is 'ad_use",
+    ),
+    "a further column": (
+        lambda rows: rows.append_column("x", rows["ad_users"]),
+        "column 5 is 'x', where it is missing",
+    ),
+    "another order": (lambda rows: rows.select([1, 0, 2, 3]), "column 1 is 'new_referrals', where it is 'referrer_id'"),
+    "another type": (lambda rows: rows.cast(TYPES), "column 'ad_users' is of type int64, where it is int32 in"),
+}
+TYPES = pa.schema([f.with_type(pa.int64()) if f.name == "ad_users" else f for f in rows_of(0, 1).schema])
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_file_of_another_schema_is_named_and_nothing_is_written(months, tmp_path, case):
+    change, message = BAD[case]
+    path = months / "month=2019-11" / "4.parquet"
+    pq.write_table(change(rows_of(4)), path)
+    with pytest.raises(HensaError, match=re.escape(f"{path}: {message}")):
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM)
+    assert os.listdir(tmp_path) == ["rows"]
+
+
+def test_a_file_that_is_cut_off_is_named_and_nothing_is_written(months, tmp_path):
+    path = months / "month=2019-11" / "4.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(HensaError, match=re.escape(f"{path}: cannot be read as Parquet")):
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM)
+    assert os.listdir(tmp_path) == ["rows"]
+
+
+def test_a_csv_line_that_is_no_number_is_named_and_nothing_is_written(tmp_path):
+    (tmp_path / "rows.csv").write_text("new_referrals,ad_users,friend_points\n1,2,3\n1,x,3\n")
+    with pytest.raises(HensaError, match=re.escape("rows.csv: line 3, column ad_users: 'x' is not a number")):
+        hensa.score_dataset(tmp_path / "rows.csv", tmp_path / "paid", PROGRAM)
+    assert os.listdir(tmp_path) == ["rows.csv"]
+
+
+def test_a_row_that_cannot_be_scored_is_named_with_its_file_and_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(fragments, "BATCH", 100)
+    monkeypatch.setattr(fragments, "ROW_GROUP", 100)
+    columns = {name: [1] * 300 for name in ("new_referrals", "ad_users", "friend_points")}
+    columns["new_referrals"] = [1.0, 2.0, 3.0] * 100
+    columns["new_referrals"][217] = float("nan")
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    message = "rows.parquet, counted from row 200: Column 'new_referrals' is nan in row 17"
+    with pytest.raises(DataError, match=message):
+        hensa.score_dataset(tmp_path / "rows.parquet", tmp_path / "paid", PROGRAM)
+    assert os.listdir(tmp_path) == ["rows.parquet"]
+
+
+def test_a_file_that_is_changed_during_the_run_ends_it(months, tmp_path):
+    def change(stage, done, total):
+        if stage == "score":
+            path = months / "month=2019-10" / "0.parquet"
+            os.utime(path, ns=(1, 1))
+
+    with pytest.raises(HensaError, match=r"0\.parquet: it was changed while it was read"):
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM, progress=change)
+    assert not (tmp_path / "paid").exists()
+
+
+def test_an_interrupted_run_is_gone_on_with(months, tmp_path):
+    uninterrupted = hensa.score_dataset(months, tmp_path / "one", PROGRAM)
+
+    def interrupt(stage, done, total):
+        if stage == "score" and done >= 2000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM, progress=interrupt, threads=1)
+    assert not (tmp_path / "paid").exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob(".paid.hensa/*/data/*/*")}
+    assert len(kept) >= 2
+    told = []
+    assert (
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM, progress=lambda *now: told.append(now)) == uninterrupted
+    )
+    now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "paid").glob("*/*")}
+    assert {name: now[name] for name in kept} == kept
+    assert sorted(os.listdir(tmp_path)) == ["one", "paid", "rows"]
+    assert ("score", 6000, 6000) in told
+
+
+def test_what_is_kept_is_not_trusted_if_its_bytes_are_others(months, tmp_path):
+    def interrupt(stage, done, total):
+        if stage == "score" and done >= 2000:
+            raise KeyboardInterrupt
+
+    uninterrupted = hensa.score_dataset(months, tmp_path / "one", PROGRAM)
+    with pytest.raises(KeyboardInterrupt):
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM, progress=interrupt, threads=1)
+    first = next(tmp_path.glob(".paid.hensa/*/data/*/0.parquet"))
+    data = bytearray(first.read_bytes())
+    data[50] ^= 1
+    first.write_bytes(data)
+    manifest = hensa.score_dataset(months, tmp_path / "paid", PROGRAM)
+    assert manifest == uninterrupted
+    assert len(list(manifest.check(tmp_path / "paid"))) == 6
+
+
+def test_two_runs_do_not_write_to_one_place_at_once(months, tmp_path):
+    pytest.importorskip("fcntl")
+    with Staging(tmp_path / "paid"), pytest.raises(HensaError, match="paid: another run is writing it"):
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM)
+    assert hensa.score_dataset(months, tmp_path / "paid", PROGRAM).rows == 6000
+
+
+def test_what_hensa_did_not_write_is_not_replaced(months, tmp_path):
+    place = tmp_path / "paid"
+    place.mkdir()
+    (place / "mine.txt").write_text("mine")
+    with pytest.raises(HensaError, match="there is no manifest, so it is no dataset that hensa wrote"):
+        hensa.score_dataset(months, place, PROGRAM, overwrite=True)
+    (place / "mine.txt").unlink()
+    hensa.score_dataset(months, place, PROGRAM)
+    (place / "mine.txt").write_text("mine")
+    with pytest.raises(HensaError, match=r"it has a file 'mine\.txt' that its manifest does not list"):
+        hensa.score_dataset(months, place, PROGRAM, columns=["rate"], overwrite=True)
+    assert (place / "mine.txt").read_text() == "mine"
+
+
+def test_a_part_that_was_changed_is_found(months, tmp_path):
+    manifest = hensa.score_dataset(months, tmp_path / "paid", PROGRAM)
+    path = tmp_path / "paid" / "month=2019-11" / "5.parquet"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(HensaError, match=r"5\.parquet: found the sha256 [0-9a-f]{64}, where the manifest has"):
+        list(manifest.check(tmp_path / "paid"))
+    path.write_bytes(data[:-1])
+    with pytest.raises(HensaError, match=r"5\.parquet: found [\d,]+ bytes, where the manifest has"):
+        hensa.score_dataset(months, tmp_path / "paid", PROGRAM)
+    assert hensa.score_dataset(months, tmp_path / "paid", PROGRAM, overwrite=True) == manifest
+    assert len(list(manifest.check(tmp_path / "paid"))) == 6
+
+
+def test_the_memory_that_pieces_may_take_bounds_the_threads(months):
+    planned = dataset.plan(months, PROGRAM)
+    assert planned.threads(planned.takes, most=8) == 1
+    assert planned.threads(3 * planned.takes, most=8) == 3
+    assert planned.threads(100 * planned.takes, most=8) == 6
+    with pytest.raises(HensaError, match="memory is 1 bytes, and a piece of these rows may take"):
+        planned.threads(1)

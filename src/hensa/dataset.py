@@ -40,10 +40,12 @@ from hensa.threads import cpus
 if TYPE_CHECKING:
     from hensa.distributed import Cluster
 
-__all__ = ["Plan", "Task", "fingerprint", "merged", "plan", "score_dataset", "take", "write_part"]
+__all__ = ["MEMORY", "Plan", "Task", "fingerprint", "merged", "plan", "score_dataset", "take", "write_part"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+MEMORY = 512 << 20
+"""Bytes that pieces may take in memory, unless it is said otherwise."""
 TICK = 0.1  # seconds between two calls of `progress`
 Advance: TypeAlias = Callable[[int], None]
 """Is told the rows of each piece when it is done."""
@@ -141,12 +143,16 @@ class Plan:
         HensaError
             A single piece may take more.
         """
-        takes = max(self._takes(fragment) for fragment in self.fragments)
-        if takes > memory:
+        if self.takes > memory:
             raise HensaError(
-                f"memory is {memory:,} bytes, and a piece of these rows may take {takes:,}; allow as much."
+                f"memory is {memory:,} bytes, and a piece of these rows may take {self.takes:,}; give more."
             )
-        return max(1, min(most or cpus(), memory // takes, len(self.fragments)))
+        return max(1, min(most or cpus(), memory // max(self.takes, 1), len(self.fragments)))
+
+    @property
+    def takes(self) -> int:
+        """Bytes in memory that the largest piece may take."""
+        return max(self._takes(fragment) for fragment in self.fragments)
 
     def _takes(self, fragment: Fragment) -> int:
         """Bytes in memory while a piece is read, scored and encoded: its rows, the new columns, and both as encoded."""
@@ -358,7 +364,7 @@ def score_dataset(
     filesystem: arrow_fs.FileSystem | None = None,
     overwrite: bool = False,
     threads: int | None = None,
-    memory: int = 512 << 20,
+    memory: int = MEMORY,
     client: Any = None,
     progress: Progress | None = None,
 ) -> Manifest:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Context, Decimal
 from fractions import Fraction
-from math import isfinite
+from math import ceil, isfinite
 from threading import Lock
 from time import perf_counter
 from typing import Any, TextIO, TypeAlias
@@ -17,7 +17,7 @@ try:
     import typer
     from rich.bar import Bar
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
     from rich.table import Table
     from rich.text import Text
     from typer.core import TyperGroup
@@ -61,6 +61,7 @@ __all__ = [
 Total: TypeAlias = int | Decimal
 EXACT = Context(prec=100)  # the sums of Arrow have at most 76 digits
 
+LINE_AFTER = 10.0  # seconds between two lines on a long stage
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 
 # The colours of the pages of HTML: safe for colour-blind readers, readable on light and on dark.
@@ -168,15 +169,25 @@ def give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Rate(ProgressColumn):
+    """Rows per second and, as soon as it can be told, the time that is left."""
+
+    def render(self, task: Task) -> Text:
+        left = "" if task.time_remaining is None else f", {ceil(task.time_remaining):,} s left"
+        return Text(f"{task.speed:,.0f} rows/s{left}" if task.speed and not task.finished else "")
+
+
 class Run:
     """The stages of a run: a bar on a terminal while they last, their times at the end."""
 
     def __init__(self) -> None:
         self.times: dict[str, float] = {}
+        self._task, self._started, self._told = TaskID(0), 0.0, 0.0
         self.progress = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(),
             TimeElapsedColumn(),
+            _Rate(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -208,6 +219,19 @@ class Run:
                 return advance
 
             yield started
+
+    def follow(self, name: str, done: int, total: int) -> None:
+        """The progress of a library call: a bar on a terminal, and a line now and then elsewhere."""
+        now = perf_counter()
+        if name not in self.times:
+            self._task, self._started, self._told = self.progress.add_task(name, total=total), now, now
+        self.times[name] = seconds = now - self._started
+        self.progress.update(self._task, completed=done)
+        if not console.is_terminal and now - self._told >= LINE_AFTER:
+            self._told, rate = now, done / seconds
+            left = f", {ceil((total - done) / rate):,} s left" if rate else ""
+            say(f"{name}: {done:,} of {total:,} rows, {rate:,.0f} rows/s{left}")
+        Stop.check()
 
     def share(self, name: str, seconds: float, of: str) -> None:
         """Count some seconds of a stage as another's."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, RecordedPopulation, Rules
+from hensa.cli.dataset import are_files, bytes_of, score_files
 from hensa.cli.options import (
     AnyMonth,
     AsJson,
@@ -18,12 +19,14 @@ from hensa.cli.options import (
     Month,
     ProgramName,
     Source,
-    Target,
     Threads,
     in_groups,
     keep_apart,
     keep_stdout,
+    piped,
+    readable,
     stored_population,
+    writable,
 )
 from hensa.errors import HensaError
 from hensa.files import RowGroups, format_of, naming, read, replacing, write
@@ -43,8 +46,18 @@ class Method(StrEnum):
 
 
 def score(
-    source: Source,
-    output: Target,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            callback=piped,
+            help="FILE.csv[.gz], .parquet or .arrow, a directory or a pattern of such files; - is stdin.",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="OUT", help="Like IN; a directory if IN is many files; - is stdout."),
+    ],
     program: ProgramName = "hapitas-friend",
     columns: Annotated[
         str | None,
@@ -58,15 +71,50 @@ def score(
     month: Month = None,
     any_month: AnyMonth = False,
     as_json: AsJson = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the dataset of another run in OUT, a directory.")
+    ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="BYTES", help="What rows in work may take where IN is many files, such as 2GB; 512MiB."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be read and written where IN is many files.")
+    ] = False,
 ) -> None:
     """Score the rows of IN and write them to OUT with new columns.
 
     From CSV, columns that the program does not read pass through unchanged, as text unless they are plain integers.
     With --by, each row is scored against the rows of its own cohort.
+
+    Many files (a directory, a pattern, or any IN into a directory OUT) are scored as one population, in bounded memory,
+    into as many files and a manifest, which appear in one step. The same command goes on with a run that was stopped.
     """
     rules = Program.load(program)
     if month is not None:
         rules.check_month(month, any_month)
+    if are_files(source, output):
+        keep_apart(output, program)
+        if population is not None or source == "-":
+            raise typer.BadParameter("many files are scored against their own rows; give no --population, and no -")
+        score_files(
+            source,
+            output,
+            rules,
+            columns=[name.strip() for name in columns.split(",")] if columns else None,
+            by=by,
+            month=month,
+            any_month=any_month,
+            threads=threads,
+            memory=bytes_of(memory),
+            overwrite=overwrite,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
+        return
+    if overwrite or dry_run or memory is not None:
+        raise typer.BadParameter("--overwrite, --memory and --dry-run are for many files; IN and OUT are one")
+    readable(source), writable(output)
     wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
     keep_stdout(output, as_json)

@@ -1,8 +1,10 @@
 """`hensa verify`."""
 
+import os
 from typing import Annotated
 
 from hensa import audit
+from hensa.cli.dataset import verify_files
 from hensa.cli.options import piped, piped_each
 from hensa.terminal import typer
 
@@ -11,7 +13,8 @@ __all__ = ["verify"]
 
 def verify(
     output: Annotated[
-        str, typer.Argument(metavar="OUT", callback=piped, help="A file that hensa wrote; - is an Arrow stream.")
+        str,
+        typer.Argument(metavar="OUT", callback=piped, help="A file or dataset of hensa; - is an Arrow stream."),
     ],
     inputs: Annotated[
         list[str] | None,
@@ -27,8 +30,15 @@ def verify(
 
     The record is in the metadata of Parquet and Arrow files, and in OUT.hensa.json beside others. Inputs are found by
     the names of the record, from here or from where OUT is.
+
+    Of a dataset, the bytes of all files are compared with its manifest.
     """
     given = inputs or []
+    if os.path.isdir(output):
+        if given:
+            raise typer.BadParameter(f"{output} is a dataset, which is compared with its manifest; give no --input")
+        verify_files(output)
+        return
     if [output, *given].count("-") > 1:
         raise typer.BadParameter("standard input can be one file only; name the others")
     kept = audit.Kept.open(output)

@@ -1,0 +1,129 @@
+"""`hensa score` and `hensa verify` where the rows are in many files."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+
+from hensa.audit import Score
+from hensa.dataset import MEMORY, Plan, plan, score_dataset
+from hensa.files import FORMATS
+from hensa.manifest import Manifest, Staging
+from hensa.population import Population
+from hensa.program import Program
+from hensa.terminal import Run, moments_table, plain_table, printer, say, show, totals_table, typer
+
+__all__ = ["are_files", "bytes_of", "score_files", "verify_files"]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+def are_files(source: str, output: str) -> bool:
+    """Whether a run is over a dataset: IN is a directory, a pattern or a URI, or OUT is a directory."""
+    pattern = bool(re.search(r"[*?\[]", source)) and not os.path.exists(source)
+    return pattern or os.path.isdir(source) or "://" in source or output.endswith("/") or os.path.isdir(output)
+
+
+def bytes_of(text: str | None) -> int | None:
+    """A number of bytes, such as 800M, 2GB or 1GiB."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9][0-9_]*)\s*([KMG]?I?)B?", text.strip().upper())
+    if not found or found[2] not in _UNITS or not int(found[1]):
+        raise typer.BadParameter(f"{text!r} is no number of bytes such as 800MB or 2GiB")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def score_files(
+    source: str,
+    output: str,
+    program: Program,
+    *,
+    columns: Sequence[str] | None,
+    by: Sequence[str] | None,
+    month: str | None,
+    any_month: bool,
+    threads: int | None,
+    memory: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Score a dataset, or show what that would read and write."""
+    if output == "-" or output.lower().endswith(tuple(FORMATS)):
+        raise typer.BadParameter(f"{output} is one file, and the rows are in many; name a directory")
+    if dry_run:
+        show_plan(plan(source, program, by, columns, month=month, any_month=any_month), threads, memory)
+        return
+    run = Run()
+    try:
+        with run.progress:
+            manifest = score_dataset(
+                source,
+                output,
+                program,
+                by,
+                columns,
+                month=month,
+                any_month=any_month,
+                threads=threads,
+                overwrite=overwrite,
+                memory=MEMORY if memory is None else memory,
+                progress=run.follow,
+            )
+    except (KeyboardInterrupt, SystemExit):
+        if Staging(output).root.exists():
+            say(f"What is done is kept beside {output}; the same command goes on from there.")
+        raise
+    if "score" not in run.times:
+        say(f"{output} has the result of this very run already.")
+    if as_json:
+        print(manifest.to_json(), end="")
+    else:
+        tell(manifest)
+    run.report(manifest.rows)
+
+
+def tell(manifest: Manifest) -> None:
+    """What a manifest tells, on standard error."""
+    made = manifest.record.run
+    assert isinstance(made, Score)
+    recorded, many = made.population, f" in {made.population.cohorts:,} cohorts by {', '.join(made.by)}" * bool(made.by)
+    say(f"{manifest.rows:,} rows in {len(manifest.parts):,} files, {manifest.nulls:,} of them null{many}")
+    tables = [] if recorded.moments is None else [moments_table(Population.from_json(json.dumps(recorded.moments)))]
+    if manifest.points:
+        tables.append(totals_table(manifest.points))
+    show(*(table for table in tables if table.row_count))
+
+
+def show_plan(planned: Plan, threads: int | None, memory: int | None) -> None:
+    """What a run would read and write, on standard output."""
+    parts = plain_table("part", "rows", "bytes to read")
+    for fragment in planned.fragments:
+        parts.add_row(fragment.part, f"{fragment.rows:,}", f"{fragment.bytes:,}")
+    columns = plain_table("column", "type", "", numbers=0)
+    for field in planned.schema:
+        read = field.name in planned.task.program.columns or field.name in planned.task.by
+        note = "new" if field.name in planned.task.columns else "is scored" if read else ""
+        columns.add_row(field.name, str(field.type), note)
+    for key in planned.task.source.keys:
+        columns.add_row(key.name, str(key.type), "in the names of directories")
+    on_disk = sum(seen.file.bytes for seen in planned.surveys)
+    allowed = MEMORY if memory is None else memory
+    used = planned.threads(allowed, threads)
+    printer.print(parts, "", columns, "", sep="\n")
+    printer.print(f"{planned.rows:,} rows in {len(planned.surveys):,} files of {on_disk:,} bytes")
+    printer.print(f"{len(planned.fragments):,} parts to write, {used} at a time, in up to {planned.takes:,} bytes each")
+
+
+def verify_files(output: str) -> None:
+    """Compare a dataset with its manifest."""
+    manifest = Manifest.load(output)
+    print(f"{output}: {manifest.record.command} of {len(manifest.record.inputs):,} files, run {manifest.run}")
+    for kind, rules in manifest.record.rules():
+        print(f"{kind} sha256 {rules.sha256}")
+    staging = Staging(output)
+    staging.check_listed(manifest)
+    n_parts = sum(1 for _ in manifest.check(output))
+    points = "".join(f", {total:,} {name}" for name, total in manifest.points.items())
+    print(f"as its manifest states, byte for byte: {n_parts:,} files, {manifest.rows:,} rows{points}")

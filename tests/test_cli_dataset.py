@@ -1,0 +1,137 @@
+"""`hensa score` and `hensa verify` over many files."""
+
+import os
+
+import pyarrow.parquet as pq
+import pytest
+
+import hensa
+
+typer_testing = pytest.importorskip("typer.testing")
+
+from hensa import cli, terminal  # noqa: E402
+from hensa.cli import dataset  # noqa: E402
+
+PROGRAM = hensa.Program.load("hapitas-friend")
+
+
+@pytest.fixture(autouse=True)
+def rows(tmp_path, monkeypatch):
+    """Two files of 1,000 rows."""
+    monkeypatch.chdir(tmp_path)
+    for seed in range(2):
+        path = tmp_path / "rows" / f"site={seed}" / "rows.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(hensa.sample(1000, seed=seed).read_all(), path)
+
+
+def run(*arguments, code=0):
+    """What a command prints on standard output and on standard error."""
+    result = typer_testing.CliRunner().invoke(cli.app, list(arguments))
+    assert result.exit_code == code, result.output
+    return result.stdout, " ".join(result.stderr.split())
+
+
+def test_a_directory_is_scored_into_a_directory_like_in_python(tmp_path):
+    _, told = run("score", "rows", "-o", "paid", "--by", "site")
+    manifest = hensa.score_dataset("rows", tmp_path / "again", PROGRAM, by="site")
+    assert hensa.Manifest.load("paid") == manifest
+    assert told.startswith("2,000 rows in 2 files, 0 of them null in 2 cohorts by site measure")
+    assert f"points total reward {manifest.points['reward']:,}" in told
+    _, told = run("score", "rows", "-o", "paid", "--by", "site")
+    assert told.startswith("paid has the result of this very run already. 2,000 rows in 2 files")
+
+
+def test_a_file_goes_into_a_directory_that_ends_in_a_slash():
+    run("score", "rows/site=0/rows.parquet", "-o", "paid/", "--columns", "reward")
+    manifest = hensa.Manifest.load("paid")
+    assert (manifest.rows, manifest.record.run.columns) == (1000, ("reward",))
+
+
+def test_another_run_needs_overwrite():
+    run("score", "rows", "-o", "paid")
+    _, told = run("score", "rows", "-o", "paid", "--by", "site", code=1)
+    assert told.startswith("hensa: paid: it has the dataset of another run (")
+    run("score", "rows", "-o", "paid", "--by", "site", "--overwrite")
+    assert hensa.Manifest.load("paid").record.run.by == ("site",)
+
+
+def test_a_dry_run_shows_parts_columns_and_sizes_and_writes_nothing():
+    shown, _ = run("score", "rows", "-o", "paid", "--by", "site", "--dry-run", "--threads", "1")
+    words = shown.split()
+    assert words[words.index("site=0/rows.parquet") + 1] == "1,000"
+    assert words[words.index("ad_users") :][:4] == ["ad_users", "int32", "is", "scored"]
+    assert words[words.index("reward") :][:3] == ["reward", "int64", "new"]
+    size = sum(os.path.getsize(f"rows/site={seed}/rows.parquet") for seed in range(2))
+    assert f"2,000 rows in 2 files of {size:,} bytes\n2 parts to write, 1 at a time" in shown
+    assert os.listdir() == ["rows"]
+
+
+def test_verify_compares_a_dataset_with_its_manifest(tmp_path):
+    run("score", "rows", "-o", "paid")
+    shown, _ = run("verify", "paid")
+    manifest = hensa.Manifest.load("paid")
+    assert shown.splitlines()[0] == f"paid: hensa score of 2 files, run {manifest.run}"
+    assert shown.splitlines()[-1] == (
+        f"as its manifest states, byte for byte: 2 files, 2,000 rows, {manifest.points['reward']:,} reward"
+    )
+    part = tmp_path / "paid" / "site=1" / "rows.parquet"
+    part.write_bytes(part.read_bytes()[:-1] + b"2")
+    _, told = run("verify", "paid", code=1)
+    assert told.startswith("hensa: paid/site=1/rows.parquet: found the sha256 ")
+    part.unlink()
+    _, told = run("verify", "paid", code=1)
+    assert told == "hensa: paid/site=1/rows.parquet: No such file or directory."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rows", "-o", "paid.parquet"], "paid.parquet is one file, and the rows are in many"),
+        (["rows", "-o", "paid", "--memory", "much"], "'much' is no number of bytes such as 800MB or 2GiB"),
+        (["rows", "-o", "paid", "--population", "p.json"], "give no --population"),
+        (["-", "-o", "paid/"], "and no -"),
+        (["rows.parquet", "-o", "paid.parquet", "--overwrite"], "are for many files"),
+    ],
+)
+def test_bad_usage_is_said(arguments, message):
+    _, told = run("score", *arguments, code=2)
+    assert message in told
+
+
+@pytest.mark.parametrize(("text", "n_bytes"), [("800", 800), ("1_000kB", 10**6), ("2GB", 2 * 10**9), ("1 GiB", 2**30)])
+def test_a_number_of_bytes_has_the_usual_units(text, n_bytes):
+    assert dataset.bytes_of(text) == n_bytes
+
+
+def test_little_memory_is_said_with_how_much_is_needed():
+    _, told = run("score", "rows", "-o", "paid", "--memory", "1kB", code=1)
+    assert told.startswith("hensa: memory is 1,000 bytes, and a piece of these rows may take ")
+
+
+def test_an_interrupted_run_says_how_to_go_on(monkeypatch):
+    follow = terminal.Run.follow
+
+    def interrupt(self, stage, done, total):
+        follow(self, stage, done, total)
+        if stage == "score" and done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal.Run, "follow", interrupt)
+    _, told = run("score", "rows", "-o", "paid", "--threads", "1", code=130)
+    assert told == "What is done is kept beside paid; the same command goes on from there. hensa: interrupted."
+    monkeypatch.setattr(terminal.Run, "follow", follow)
+    run("score", "rows", "-o", "paid")
+    assert sorted(os.listdir()) == ["paid", "rows"]
+
+
+def test_elsewhere_than_on_a_terminal_long_stages_tell_plain_lines(monkeypatch):
+    monkeypatch.setattr(terminal, "LINE_AFTER", 1e-9)
+    _, told = run("score", "rows", "-o", "paid")
+    assert "score: 2,000 of 2,000 rows, " in told
+    assert " rows/s, 0 s left " in told
+
+
+def test_json_on_standard_output_is_the_manifest():
+    shown, _ = run("score", "rows", "-o", "paid", "--json")
+    assert shown == hensa.Manifest.load("paid").to_json()

@@ -17,7 +17,7 @@ author = "The hensa developers"
 version = release = hensa.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "html_image"]
 myst_heading_anchors = 3  # those of GitHub, so that a link is right on both
 autodoc_typehints = "none"  # the docstrings state the types
 autodoc_member_order = "bysource"
@@ -44,11 +44,12 @@ PAGES = {"README.md": "index", "CHANGELOG.md": "reference/changelog", "CONTRIBUT
 
 def page_of(file: Path) -> str:
     def from_here(link: re.Match[str]) -> str:
-        path, anchor = link.groups(default="")
+        before, path, after = link.groups()
         page = f"/{PAGES[path]}.md" if path in PAGES else "/" + os.path.relpath(file.parent / path, DOCS)
-        return f"]({page}{anchor})"
+        return f"{before}{page}{after}"
 
-    return re.sub(r"\]\((?!https?:)([^)#]+)(#[^)]*)?\)", from_here, file.read_text(encoding="utf-8"))
+    links = r'(\]\(|src=")(?!https?:)([^)"#]+)((?:#[^)"]*)?[)"])'
+    return re.sub(links, from_here, file.read_text(encoding="utf-8"))
 
 
 def command_reference() -> str:

@@ -1,17 +1,25 @@
-"""Take the pictures of the pages that the README and these documents show: python docs/pictures.py
+"""Take the pictures that the README and these documents show: python docs/pictures.py
 
-It makes a month of synthetic members with the command, and photographs its pages in a headless Chromium (extras report
-and browser). Chromium is found by its name, or by HENSA_BROWSER.
+It makes a month of synthetic members with the command, photographs its pages in a headless Chromium (extras report
+and browser), and draws what it prints on a terminal (extra ledger). Chromium is found by its name, or by HENSA_BROWSER.
 """
 
+import io
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
+from rich.terminal_theme import SVG_EXPORT_THEME
+from rich.text import Text
 
 PICTURES = Path(__file__).parent / "pictures"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars"]
@@ -46,6 +54,36 @@ def take(browser: Browser, url: str, name: str, width: int, height: int, scheme:
     page.close()
 
 
+def terminal(folder: Path, name: str, *commands: str) -> None:
+    """A picture of a terminal of 80 columns: commands and what they print."""
+    screen = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, color_system="256")
+    for command in commands:
+        screen.print(Text(f"$ {command}", "bold"))
+        screen.print(Text.from_ansi(printed(command, folder)), end="\n\n")
+    svg = screen.export_svg(title="hensa", theme=SVG_EXPORT_THEME)
+    # The fonts would come from the network.
+    (PICTURES / name).write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
+
+
+def printed(command: str, folder: Path) -> str:
+    """What a command prints on a terminal, once its bars of progress are gone."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, 80))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "TERM": "xterm-256color"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen(command, shell=True, cwd=folder, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # so Linux says that the other end is closed
+        while part := os.read(ours, 65536):
+            seen += part
+    os.close(ours)
+    if process.wait():
+        raise SystemExit(f"{command}: {seen.decode()}")
+    return seen.decode().replace("\r\n", "\n").rpartition("\x1b[2K")[2].rstrip()
+
+
 def main() -> None:
     """Take every picture."""
     PICTURES.mkdir(exist_ok=True)
@@ -58,6 +96,15 @@ def main() -> None:
         take(browser, found["ja"], "report-phone.png", 390, 844, "dark")
         take(browser, found["ja"], "report-phone-scores.png", 390, 844, "dark", "#scores")
         browser.close()
+        hensa("sample", "--ledger", "-n", "20_000", "-o", f"{folder}/ledger")
+        ledger = ("--members", f"{folder}/ledger/members.parquet", "--passbook", f"{folder}/ledger/passbook.parquet")
+        hensa("rows", *ledger, "--month", "2019-10", "-o", f"{folder}/october.parquet")
+        terminal(
+            Path(folder),
+            "terminal.svg",
+            "hensa score october.parquet -o paid.parquet --month 2019-10",
+            "hensa compare october.parquet -p hapi-tomo -p hapitas-friend --band cumulative_referrals",
+        )
 
 
 if __name__ == "__main__":

@@ -117,3 +117,15 @@ def test_python_counts_and_pays_the_same(folder):
         assert json.loads(rows.schema.metadata[b"hensa.ledger"])["month"] == month
         rewards[name] = hensa.score(rows, program, month=month)["reward"].to_pylist()
     assert rewards == {"hapi-tomo": [323], "share-hapi": [100, 0, 100, 100], "hapitas-friend": [5]}
+
+
+def test_a_member_on_27_5_percent_was_paid_27_500():
+    # The one published payout: 100,000 friend points in October 2019. Everyone alike has a score of 50.
+    text = hensa.Program.load("hapitas-friend").to_toml().replace("[50, 10.0,", "[50, 27.5,")
+    rows = {"new_referrals": [3, 3], "ad_users": [4, 4], "friend_points": [100_000, 99_999]}
+    paid = hensa.score(rows, hensa.Program.parse(text), columns=["rate", "reward"])
+    # 99,999 x 27.5% = 27,499.725
+    assert paid.select(["rate", "reward"]).to_pylist() == [
+        {"rate": 0.275, "reward": 27_500},
+        {"rate": 0.275, "reward": 27_499},
+    ]

@@ -56,6 +56,11 @@ def test_another_run_needs_overwrite():
     assert hensa.Manifest.load("paid").record.run.by == ("site",)
 
 
+def test_many_files_do_not_go_into_one():
+    _, told = run("score", "rows", "-o", "paid.parquet", code=1)
+    assert told == "hensa: rows: many files go into a directory, and paid.parquet is the name of one file."
+
+
 def test_a_dry_run_shows_parts_columns_and_sizes_and_writes_nothing():
     shown, _ = run("score", "rows", "-o", "paid", "--by", "site", "--dry-run", "--threads", "1")
     words = shown.split()
@@ -87,7 +92,6 @@ def test_verify_compares_a_dataset_with_its_manifest(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["rows", "-o", "paid.parquet"], "paid.parquet is one file, and the rows are in many"),
         (["rows", "-o", "paid", "--memory", "much"], "'much' is no number of bytes such as 800MB or 2GiB"),
         (["rows", "-o", "paid", "--population", "p.json"], "give no --population"),
         (["-", "-o", "paid/"], "and no -"),

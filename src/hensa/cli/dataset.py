@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hensa.audit import Score
 from hensa.dataset import MEMORY, Plan, plan, score_dataset
+from hensa.errors import HensaError
 from hensa.files import FORMATS
 from hensa.manifest import Manifest, Staging
 from hensa.population import Population
@@ -21,7 +22,12 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "
 def are_files(source: str, output: str) -> bool:
     """Whether a run is over a dataset: IN is a directory, a pattern or a URI, or OUT is a directory."""
     pattern = bool(re.search(r"[*?\[]", source)) and not os.path.exists(source)
-    return pattern or os.path.isdir(source) or "://" in source or output.endswith("/") or os.path.isdir(output)
+    folder = output.endswith("/") or (os.path.isdir(output) and not is_file_name(output))
+    return pattern or os.path.isdir(source) or "://" in source or folder
+
+
+def is_file_name(path: str) -> bool:
+    return path == "-" or path.lower().endswith(tuple(FORMATS))
 
 
 def bytes_of(text: str | None) -> int | None:
@@ -50,8 +56,8 @@ def score_files(
     as_json: bool,
 ) -> None:
     """Score a dataset, or show what that would read and write."""
-    if output == "-" or output.lower().endswith(tuple(FORMATS)):
-        raise typer.BadParameter(f"{output} is one file, and the rows are in many; name a directory")
+    if is_file_name(output):
+        raise HensaError(f"{source}: many files go into a directory, and {output} is the name of one file.")
     if dry_run:
         show_plan(plan(source, program, by, columns, month=month, any_month=any_month), threads, memory)
         return

@@ -114,7 +114,12 @@ def score(
         return
     if overwrite or dry_run or memory is not None:
         raise typer.BadParameter("--overwrite, --memory and --dry-run are for many files; IN and OUT are one")
-    readable(source), writable(output)
+    for check, path, named in ((readable, source, "'IN'"), (writable, output, "'--output' / '-o'")):
+        try:
+            check(path)
+        except typer.BadParameter as error:
+            error.param_hint = named
+            raise
     wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
     keep_stdout(output, as_json)

@@ -36,10 +36,10 @@ def test_a_directory_is_scored_into_a_directory_like_in_python(tmp_path):
     _, told = run("score", "rows", "-o", "paid", "--by", "site")
     manifest = hensa.score_dataset("rows", tmp_path / "again", PROGRAM, by="site")
     assert hensa.Manifest.load("paid") == manifest
-    assert told.startswith("2,000 rows in 2 files, 0 of them null in 2 cohorts by site measure")
+    assert told.startswith("hapitas-friend: 2,000 rows in 2 files, 0 of them null in 2 cohorts by site measure")
     assert f"points total reward {manifest.points['reward']:,}" in told
     _, told = run("score", "rows", "-o", "paid", "--by", "site")
-    assert told.startswith("paid has the result of this very run already. 2,000 rows in 2 files")
+    assert told.startswith("paid has the result of this very run already. hapitas-friend: 2,000 rows in 2 files")
 
 
 def test_a_file_goes_into_a_directory_that_ends_in_a_slash():

@@ -95,7 +95,8 @@ def tell(manifest: Manifest) -> None:
     made = manifest.record.run
     assert isinstance(made, Score)
     recorded, many = made.population, f" in {made.population.cohorts:,} cohorts by {', '.join(made.by)}" * bool(made.by)
-    say(f"{manifest.rows:,} rows in {len(manifest.parts):,} files, {manifest.nulls:,} of them null{many}")
+    rows = f"{manifest.rows:,} rows in {len(manifest.parts):,} files, {manifest.nulls:,} of them null{many}"
+    say(f"{made.program.program.name}: {rows}")
     tables = [] if recorded.moments is None else [moments_table(Population.from_json(json.dumps(recorded.moments)))]
     if manifest.points:
         tables.append(totals_table(manifest.points))

@@ -1,6 +1,7 @@
 """Datasets on a cluster: real processes on loopback give the bytes that one process gives, even if some are killed."""
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -20,11 +21,11 @@ PROGRAM = Program.load("hapitas-friend")
 
 @pytest.fixture(scope="module")
 def client():
-    with (
-        distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=":0") as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    cluster = distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=":0")
+    with distributed.Client(cluster) as client:
         yield client
+    with contextlib.suppress(KeyError):  # dask may look for a worker that was killed, once all are closed
+        cluster.close()
 
 
 @pytest.fixture

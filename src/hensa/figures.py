@@ -144,7 +144,8 @@ def wide_edges(last: int = 10**7) -> list[Edge]:
 def even_edges(mean: float, sd: float, whole: bool) -> list[Edge]:
     """Multiples of a round number near half an SD, four SDs to either side of the mean."""
     step = _round_step(sd / 2, whole)
-    first, last = floor(Fraction(mean - 4 * sd) / step), floor(Fraction(mean + 4 * sd) / step) + 1
+    reach = 4 * Fraction(sd)
+    first, last = floor((Fraction(mean) - reach) / step), floor((Fraction(mean) + reach) / step) + 1
     return [_edge(step * number) for number in range(first, last + 1)]
 
 

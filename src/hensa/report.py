@@ -899,7 +899,7 @@ class Compared:
         quality = Section("notes", words("notes"))
         quality.notes([*(notes or [("", words("note_all_compared"))]), *self._about.ledger_notes()])
         yield quality
-        yield self._about.made([])
+        yield self._about.made([(words("month"), self._run.month)] if self._run.month else [])
 
 
 # ---- a restatement

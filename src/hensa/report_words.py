@@ -297,7 +297,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "ledger.unknown_referrers": "人の紹介者が会員でない：残しました",
         "ledger.incomplete_entries": "件の明細に member_id、kind または広告の status がない：除外しました",
         "ledger.undated_entries": "件の明細に必要な日付がない：除外しました",
-        "ledger.unjudged_entries": "件の有効な広告明細に judged_at または points がない：広告利用には数え、ポイントはどの月にも付けません",
+        "ledger.unjudged_entries": "件の有効な広告明細に judged_at か points がない：ポイントはどの月にも付けません",
         "ledger.duplicate_entries": "件の明細が重複：除外しました",
         "ledger.repeated_entries": "件の明細が同じ会員・同じ entry_id の別の明細と食い違い：残しました",
         "ledger.unknown_entries": "件の明細が会員でも紹介者でもない：除外しました",

@@ -678,7 +678,7 @@ class Ledger:
                     FROM (
                         SELECT member_id, count(*) AS versions
                         FROM entries
-                        WHERE (used OR paid) AND entry_id IS NOT NULL
+                        WHERE entry_id IS NOT NULL -- it is kept of what counts
                         GROUP BY member_id, entry_id
                     )
                     WHERE versions > 1

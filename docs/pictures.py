@@ -31,7 +31,7 @@ def hensa(*arguments: str) -> None:
 
 
 def pages(folder: Path) -> dict[str, str]:
-    """Reports of a run, in English and Japanese."""
+    """Reports of a run and simulators, in English and Japanese."""
     rows, paid = str(folder / "october.parquet"), str(folder / "paid.parquet")
     hensa("sample", "-n", "1_000_000", "-o", rows)
     hensa("score", rows, "-o", paid, "--month", "2019-10")
@@ -40,7 +40,14 @@ def pages(folder: Path) -> dict[str, str]:
         path = folder / f"{lang}.html"
         hensa("report", paid, "-o", str(path), "--lang", lang)
         found[lang] = path.as_uri()
+        path = folder / f"simulator-{lang}.html"
+        beside = ["--beside", "hapi-tomo"] if lang == "ja" else []
+        hensa("report", "--simulator", rows, "-o", str(path), "--lang", lang, *beside)
+        found[f"simulator-{lang}"] = path.as_uri()
     return found
+
+
+TYPED = {"new_referrals": 3, "ad_users": 41, "friend_points": 3091, "cumulative_referrals": 52, "own_points": 1200}
 
 
 def take(browser: Browser, url: str, name: str, width: int, height: int, scheme: str, start: str | None = None) -> None:
@@ -50,6 +57,21 @@ def take(browser: Browser, url: str, name: str, width: int, height: int, scheme:
     page.wait_for_function("[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('svg'))")
     if start is not None:
         page.evaluate("start => scrollTo(0, document.querySelector(start).getBoundingClientRect().top)", start)
+    page.screenshot(path=PICTURES / name)
+    page.close()
+
+
+def take_typed(
+    browser: Browser, url: str, name: str, width: int, height: int, scheme: str, start: str = "body"
+) -> None:
+    """The same of a simulator in which a member has typed."""
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(url)
+    for field, number in TYPED.items():
+        if page.locator(f"#{field}").count():
+            page.locator(f"#{field}").fill(f"{number:,}")
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate("start => scrollTo(0, document.querySelector(start).getBoundingClientRect().top + scrollY)", start)
     page.screenshot(path=PICTURES / name)
     page.close()
 
@@ -95,6 +117,8 @@ def main() -> None:
         take(browser, found["en"], "report-bands.png", 1280, 1100, "light", "#bands")
         take(browser, found["ja"], "report-phone.png", 390, 844, "dark")
         take(browser, found["ja"], "report-phone-scores.png", 390, 844, "dark", "#scores")
+        take_typed(browser, found["simulator-en"], "simulator.png", 1280, 1560, "light")
+        take_typed(browser, found["simulator-ja"], "simulator-phone.png", 390, 844, "dark", "#answers > section")
         browser.close()
         hensa("sample", "--ledger", "-n", "20_000", "-o", f"{folder}/ledger")
         ledger = ("--members", f"{folder}/ledger/members.parquet", "--passbook", f"{folder}/ledger/passbook.parquet")

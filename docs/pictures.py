@@ -23,6 +23,7 @@ from rich.text import Text
 
 PICTURES = Path(__file__).parent / "pictures"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars"]
+TYPED = {"new_referrals": 3, "ad_users": 41, "friend_points": 3091, "cumulative_referrals": 52, "own_points": 1200}
 
 
 def hensa(*arguments: str) -> None:
@@ -45,9 +46,6 @@ def pages(folder: Path) -> dict[str, str]:
         hensa("report", "--simulator", rows, "-o", str(path), "--lang", lang, *beside)
         found[f"simulator-{lang}"] = path.as_uri()
     return found
-
-
-TYPED = {"new_referrals": 3, "ad_users": 41, "friend_points": 3091, "cumulative_referrals": 52, "own_points": 1200}
 
 
 def take(browser: Browser, url: str, name: str, width: int, height: int, scheme: str, start: str | None = None) -> None:

@@ -312,3 +312,13 @@ def test_the_memory_that_pieces_may_take_bounds_the_threads(months):
     assert planned.threads(100 * planned.takes, most=8) == 6
     with pytest.raises(HensaError, match="memory is 1 bytes, and a piece of these rows may take"):
         planned.threads(1)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_columns_of_one_name_that_are_not_scored_pass_through(tmp_path, suffix):
+    rows = rows_of(0).append_column("note", pa.repeat("a", 1000)).append_column("note", pa.repeat("b", 1000))
+    with (tmp_path / f"rows.{suffix}").open("wb") as file:
+        files.write(file, f"rows.{suffix}", rows.schema, [rows], lambda n_rows: None)
+    manifest = hensa.score_dataset(tmp_path / f"rows.{suffix}", tmp_path / "paid", PROGRAM)
+    [path] = manifest.paths(tmp_path / "paid")
+    assert files.read(path, ()).equals(hensa.score(rows, PROGRAM))

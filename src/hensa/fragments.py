@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from hensa.errors import HensaError
 from hensa.files import (
+    BATCH,
     FORMATS,
     csv_fault,
     csv_options,
@@ -31,7 +32,6 @@ from hensa.parquet import ROW_GROUP
 
 __all__ = ["PIECE_BYTES", "File", "Fragment", "Source", "Survey", "agreed", "cut", "find", "pieces", "survey"]
 
-BATCH = 1 << 16  # rows that are decoded at a time: they stay in the caches, which twice as many do not
 PIECE_BYTES = 1 << 27
 """A piece has ROW_GROUP rows, or fewer so that it takes not many more bytes in memory than this."""
 FRAGMENT_ROWS, FRAGMENT_BYTES = 8 * ROW_GROUP, 1 << 30
@@ -467,8 +467,9 @@ def _batches(
         opened = _parquet(filesystem, file)
         schema = _selected(opened.schema_arrow, names)
         groups = range(opened.metadata.num_row_groups) if fragment.groups is None else fragment.groups
-        batches = opened.iter_batches(BATCH, row_groups=list(groups), columns=schema.names, use_threads=False)
-        return schema, (batch.select(schema.names) for batch in batches) if groups and schema.names else iter(())
+        columns = None if names is None else schema.names
+        batches = opened.iter_batches(BATCH, list(groups), columns, use_threads=False)
+        return schema, batches if groups and schema.names else iter(())
     if source.format == "arrow":
         reader = pa.ipc.open_file(filesystem.open_input_file(file.path))
         schema = _selected(reader.schema, names)
@@ -477,12 +478,12 @@ def _batches(
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
                 batch.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
-                yield batch.select(schema.names)
+                yield batch if names is None else batch.select(schema.names)
 
         return schema, arrow_batches()
     schema = _selected(source.schema, names)
     types = dict(zip(schema.names, schema.types, strict=True))
-    options = csv_options(types, schema.names)
+    options = csv_options(types, () if names is None else schema.names)
     return schema, iter(arrow_csv.open_csv(filesystem.open_input_stream(file.path), convert_options=options))
 
 

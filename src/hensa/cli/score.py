@@ -1,8 +1,10 @@
 """`hensa score` and `hensa population`."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from time import perf_counter
 from typing import Annotated
 
@@ -152,15 +154,17 @@ def score(
         return used, summary
 
     def pay_parts(groups: RowGroups) -> tuple[hensa.Population, Summary]:
-        """In bounded memory, but for the columns that the program reads while the population is taken.
+        """In bounded memory: every thread reads, adds up, scores and encodes parts of its own."""
 
-        Every thread reads, scores and encodes parts of its own.
-        """
-        with run.stage("read"):
-            rows = groups.columns(rules.columns) if stored is None else None
+        def add_up(span: list[int]) -> hensa.Population:
+            return hensa.population(groups.part(span, rules.columns), rules, threads=1)
+
         with run.stage("score"):
-            used = stored if stored is not None else hensa.population(rows, rules, threads=threads)
-            del rows
+            if stored is None:
+                with ThreadPoolExecutor(threads or cpus()) as pool:
+                    used = reduce(add, pool.map(add_up, groups.spans))
+            else:
+                used = stored
             schema = recorded(
                 used, pay(pa.Table.from_batches([], groups.schema), population=used).schema, groups.num_rows
             )
@@ -185,7 +189,8 @@ def score(
     with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
         done = None
         if rules.measures and not by and format_of(source) == format_of(output) == "parquet":
-            groups = RowGroups(source)
+            with run.stage("read"):
+                groups = RowGroups(source)
             # Fewer parts keep the threads busy less evenly than single columns do.
             if len(groups.spans) >= 4 * (threads or cpus()):
                 try:

@@ -29,7 +29,7 @@ def blocks_of(document):
 
 DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if blocks_of(path)]
 
-EXTRAS = {"ledger.md": "duckdb", "report.md": "vl_convert", "simulator.md": "jinja2"}
+EXTRAS = {"README.md": "vl_convert", "ledger.md": "duckdb", "report.md": "vl_convert", "simulator.md": "jinja2"}
 
 
 def run_python(code, names):

@@ -11,7 +11,7 @@ from hensa import kernels
 from hensa.columns import Views, column_of
 from hensa.errors import DataError
 
-__all__ = ["INTEGERS", "SUPER", "WELFORD", "Keys", "Sums", "add_up_by", "encode", "names_of"]
+__all__ = ["INTEGERS", "SUPER", "WELFORD", "Keys", "Sums", "add_up_by", "encode", "integers_of_words", "names_of"]
 
 INTEGERS, WELFORD, SUPER = range(3)
 """How a measure is added up, as the kernel numbers it."""
@@ -44,6 +44,12 @@ class Sums:
     """By place, of measures by Welford's method: shape (cohorts, 5)."""
     floats: dict[int, list[tuple[int, int]]]
     """By place, of exact floats: sum and sum of squares in units of `SUPER_UNIT`."""
+
+
+def integers_of_words(words: npt.NDArray[np.uint64]) -> tuple[int, int]:
+    """Sum and sum of squares from one measure's words in `Sums.totals`."""
+    data = words.astype("<u8").tobytes()
+    return int.from_bytes(data[:24], "little", signed=True), int.from_bytes(data[24:], "little")
 
 
 def names_of(by: str | Sequence[str] | None) -> tuple[str, ...]:

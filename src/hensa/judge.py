@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hensa.cohorts import Keys
+from hensa.cohorts import Keys, Sums, integers_of_words
 from hensa.columns import View, Views, null_view
 from hensa.errors import DataError
 from hensa.lookup import lookup
@@ -310,11 +310,42 @@ class CohortJudge(Judge):
     def decide(self, row: int) -> tuple[int, float]:
         code = int(self.keys.codes[row])
         values = tuple(view.value(row) for view in self.views.measures)
+        if self.own_sums is not None:
+            return self.decide_by_sums(self.own_sums, code, values)
         if (code, values) not in self.decided:
             if code not in self.tiers:
                 self.tiers[code] = self.tiers_of(self.moments_of(code))
             self.decided[code, values] = self.tiers[code].decide(values)
         return self.decided[code, values]
+
+    @cached_property
+    def own_sums(self) -> Sums | None:
+        """The sums of these rows' own cohorts, if all are of integers."""
+        if not isinstance(self.cohorts, Cohorts) or self.cohorts.table is not self.keys.table:
+            return None
+        sums = self.cohorts.sums
+        return None if sums.states or sums.floats else sums
+
+    def decide_by_sums(self, sums: Sums, code: int, values: tuple[Fraction, ...]) -> tuple[int, float]:
+        """Decide rows of all cohorts alike once, as those near thresholds mostly are.
+
+        With d = n x - Σx and P = n Σx² - (Σx)², the standard score is d / √(P n / (n - ddof)); so rows have one score
+        if the signed d² / P and n / (n - ddof) are equal.
+        """
+        n, parts = int(sums.counts[code]), []
+        ratio = Fraction(n, n - self.rule.ddof)
+        for view, value, words in zip(self.views.measures, values, sums.totals[code], strict=True):
+            total, squares = integers_of_words(words)
+            deviation = n * int(value / (view.unit or 1)) - total
+            spread = n * squares - total * total
+            square = Fraction(deviation * deviation, spread) if spread else Fraction(0)
+            parts.append(-square if deviation < 0 else square)
+        key = (ratio, *parts)
+        if key not in self.decided:
+            signs = [Fraction((part > 0) - (part < 0)) for part in parts]
+            variances = [ratio / abs(part) if part else Fraction(0) for part in parts]
+            self.decided[key] = Tiers(self.program, [Fraction(0)] * len(parts), variances).decide(signs)
+        return self.decided[key]
 
     def constants(self) -> dict[str, Any]:
         n_measures = len(self.views.measures)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encode, names_of
+from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encode, integers_of_words, names_of
 from hensa.columns import View, Views, rows_views, table_of
 from hensa.errors import DataError, HensaError
 from hensa.moments import Exact, Moments, Welford
@@ -229,9 +229,7 @@ class Cohorts(Mapping[Key, Population]):
             elif i in self.sums.floats:
                 state = _exact_floats(*self.sums.floats[i][code])
             else:
-                words = next(exact)
-                total = int.from_bytes(words[:3].astype("<u8").tobytes(), "little", signed=True)
-                state = Exact.of(total, int.from_bytes(words[3:].astype("<u8").tobytes(), "little"), unit)
+                state = Exact.of(*integers_of_words(next(exact)), unit)
             measures[name] = Moments(count, state, self.ddof)
         return Population(count, int(self.sums.rows[code]) - count, measures)
 

@@ -32,12 +32,12 @@ cdef void add_wide_by(int kind, const void* x, const int32_t* code, const uint8_
     for i in range(n):
         if valid == NULL or valid[i]:
             value = integer_at(kind, x, i)
-            if value.high == 0 and value.low >> 32 == 0:
+            if value.high == <uint64_t> 0 - (value.low >> 63) and value.low + LOW32 <= 2 * LOW32:
                 add_long(totals + code[i] * n_measures, <int64_t> value.low)
             else:
                 one[0] = value.low
                 one[1] = value.high
-                exact_decimals(one, 1, totals + code[i] * n_measures)
+                exact_block(DECIMAL128, one, 1, totals + code[i] * n_measures)
 
 
 cdef void add_by(int kind, const void* x, const int32_t* code, const uint8_t* valid, int64_t n, Exact* totals,

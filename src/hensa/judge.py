@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property, reduce
-from math import floor, inf, isinf, isqrt, sqrt
+from math import inf, isinf, sqrt
 from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,7 +15,7 @@ from hensa.cohorts import Keys, Sums, integers_of_words
 from hensa.columns import View, Views, null_view
 from hensa.errors import DataError
 from hensa.lookup import lookup
-from hensa.moments import Exact, Moments
+from hensa.moments import Moments
 from hensa.population import Cohorts, Population, add_up
 from hensa.program import Program, StandardScore
 from hensa.roots import nearest, nearest_ratio
@@ -154,21 +154,18 @@ class PopulationJudge(Judge):
             self.decided[values] = self.tiers.decide(values)
         return self.decided[values]
 
-    def keys(self) -> tuple[list[int], list[int]]:
+    def keys(self) -> list[tuple[int, int, int]]:
         """What makes two rows equal. Small inputs meet few ties: they are told apart by their values, and roots are not
         looked into."""
         views = self.views.measures
         if self.views.n_rows <= UNIT:
-            return _apart(len(views))
-        states = [moments.state if self.own else None for moments in self.moments]
-        bounds = [_bound(view, state) for view, state in zip(views, states, strict=True)]
-        return self.tiers.keys([view.unit for view in views], bounds)
+            return [(i, 1, 0) for i in range(len(views))]
+        return self.tiers.keys([view.unit for view in views])
 
     def constants(self) -> dict[str, Any]:
         """What `Scorer` in kernels/score.pxi explains."""
         measures = zip(self.views.measures, self.moments, self.weights, strict=True)
         found = [self.constants_of(view, moments, weight) for view, moments, weight in measures]
-        slot, multiplier = self.keys()
         near = [
             abs(constants.k) <= (2**62 if view.kind in _LONG else 2**52)
             for view, constants in zip(self.views.measures, found, strict=True)
@@ -182,9 +179,7 @@ class PopulationJudge(Judge):
             "c": np.array([constants.c for constants in found]),
             "single_c": np.array([constants.single_c for constants in found]),
             "e0": e0,
-            "slot": np.array(slot, dtype=np.int64),
-            "multiplier": np.array([m % 2**64 for m in multiplier], dtype=np.uint64),
-            "n_words": 2 * len(found),
+            **_words(self.views, self.keys()),
             "integers": all(constants.plain for constants in found),
             "codes": None,
             "cohorts": None,
@@ -349,7 +344,7 @@ class CohortJudge(Judge):
 
     def constants(self) -> dict[str, Any]:
         n_measures = len(self.views.measures)
-        slot, multiplier = _apart(n_measures)
+        words = _words(self.views, [(i, 1, 0) for i in range(n_measures)])
         # Elsewhere integers are subtracted as such, and the k that is left for float64 to subtract is 0.
         near = [
             view.unit is None or (view.kind not in _LONG and bool((np.abs(self.numbers[:, i, 0]) <= 2.0**52).all()))
@@ -362,9 +357,8 @@ class CohortJudge(Judge):
             "single_c": np.zeros(0),
             "near": near,
             "e0": self.e0,
-            "slot": np.array(slot, dtype=np.int64),
-            "multiplier": np.array(multiplier, dtype=np.uint64),
-            "n_words": 2 * n_measures + 1,
+            **words,
+            "n_words": words["n_words"] + 1,
             "integers": self.plain and bool(np.isfinite(self.e0).all()),
             "codes": self.keys.codes,
             "cohorts": self.numbers,
@@ -374,9 +368,20 @@ class CohortJudge(Judge):
         }
 
 
-def _apart(n_measures: int) -> tuple[list[int], list[int]]:
-    """Keys of rows that are equal only if all their values are: two words for each measure."""
-    return [2 * i for i in range(n_measures)], [1] * n_measures
+def _words(views: Views, keys: list[tuple[int, int, int]]) -> dict[str, Any]:
+    """Where in the kernel's keys of rows each measure stands: a decimal that stays alone takes two words."""
+    slot: dict[int, int] = {}
+    n_words = 0
+    for view, (first, _, bits) in zip(views.measures, keys, strict=True):
+        if first not in slot:
+            slot[first] = n_words
+            n_words += 2 if view.kind == "decimal128" and not bits else 1
+    return {
+        "slot": np.array([slot[first] for first, _, _ in keys], dtype=np.int64),
+        "multiplier": np.array([multiplier & _WORD for _, multiplier, _ in keys], dtype=np.uint64),
+        "joined": np.array([_WORD << bits & _WORD if bits else 0 for *_, bits in keys], dtype=np.uint64),
+        "n_words": n_words,
+    }
 
 
 _SMALLEST = 2.0**-1000
@@ -390,11 +395,3 @@ def _error(f: float, c: float, sd: float) -> float:
     numerator may have underflown, integers decide every row.
     """
     return abs(c) * (abs(f) * 2.0**-52 + 2.0**-1074) if abs(c) > _SMALLEST and sd >= 2.0**-500 else inf
-
-
-def _bound(view: View, own: object) -> int:
-    """No integer of the column is larger in magnitude; in its own population, none is larger than √Σx²."""
-    bits = {"int8": 7, "int16": 15, "int32": 31, "uint8": 8, "uint16": 16, "uint32": 32, "bool": 1}
-    if view.kind in bits or view.unit is None or not isinstance(own, Exact):
-        return 1 << bits.get(view.kind, 127)
-    return isqrt(floor(own.sum_of_squares / view.unit**2))

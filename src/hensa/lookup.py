@@ -16,6 +16,8 @@ from hensa.tiers import Tiers
 __all__ = ["Lookup", "lookup"]
 
 _MOST_BUCKETS = 4096
+_EVEN = 2.0**-32
+"""Widths of a bucket that thresholds may be off its middle and still count as evenly spaced."""
 _MAGIC = 1.5 * 2.0**52
 """Added and taken away again, it rounds a float64 to the nearest integer, as the kernel does."""
 _ROUND: dict[str, Callable[[Fraction], int]] = {
@@ -37,7 +39,9 @@ class Lookup(NamedTuple):
     def error(self, e0: float) -> float:
         """The largest error bound of a score of which no term is beyond the reach; infinite if no bucket allows it."""
         most = float(self.constants["most"]) + e0
-        return most if most < self.constants["margin"] else inf
+        if most >= self.constants["margin"]:
+            return inf
+        return most * float(self.constants["per_unit"]) * (1 + 2.0**-20) + 2 * _EVEN if self.constants["even"] else most
 
     def points(self, base: Fraction, count: int) -> int:
         """The reward of one row, by integers of any size."""
@@ -103,16 +107,17 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
 def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
     """The axis of scores cut into buckets: bucket b is [b - 0.5, b + 0.5] in units of their width."""
     origin, span = thresholds[0], thresholds[-1] - thresholds[0]
-    gap, numbers = span / max(len(thresholds) - 1, 1), np.arange(len(thresholds))
-    if gap and len(thresholds) <= _MOST_BUCKETS and np.array_equal(numbers * gap + origin, thresholds):
-        # Each has a bucket of its own; the next one is a whole width from it.
+    numbers = np.arange(len(thresholds))
+    per_unit = numbers[-1] / span if span else 0.0
+    if 1 < len(thresholds) <= _MOST_BUCKETS and np.abs((thresholds - origin) * per_unit - numbers).max() <= _EVEN:
+        # Each has a bucket of its own.
         return {
             "cut": thresholds,
             "below": numbers,
             "origin": float(origin),
-            "per_unit": float(1 / gap),
-            "width": float(gap),
-            "margin": float(0.4 * gap),
+            "per_unit": float(per_unit),
+            "even": True,
+            "margin": float(0.4 / per_unit),
         }
     # Gaps of 2.5 buckets or more leave at most one threshold in a bucket and half a bucket on both sides of it.
     wanted = 2.5 * span / np.diff(thresholds).min(initial=inf) + 1
@@ -128,7 +133,7 @@ def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
         "below": below.astype(np.int64),
         "origin": float(origin),
         "per_unit": float(per_unit),
-        "width": 0.0,
+        "even": False,
         "margin": 0.4 / per_unit if per_unit else inf,
     }
 

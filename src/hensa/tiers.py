@@ -111,7 +111,7 @@ class Tiers:
             return nextafter(self.rounded_thresholds[count], -inf)
         return score
 
-    def keys(self, units: Sequence[Fraction | None], bounds: Sequence[int]) -> tuple[list[int], list[int]]:
+    def keys(self, units: Sequence[Fraction | None]) -> list[tuple[int, int, int]]:
         """What the kernel may compare to see that two rows have one score.
 
         Rows with equal values have equal scores; so have rows whose integer sums Σ multiplierᵢ·xᵢ over the measures
@@ -121,16 +121,15 @@ class Tiers:
         ----------
         units : sequence of Fraction or None
             The value of the column's integer 1; None for floats, which are compared as they are.
-        bounds : sequence of int
-            No integer of the column is larger in magnitude.
 
         Returns
         -------
-        slots, multipliers : list of int
-            Measures with the same slot are added up; a slot's sum stays below 2**63 unless it has one measure.
+        list of tuple of int
+            Of each measure, the first measure that it is added up with, its multiplier, and a number of bits: sums of
+            integers from -2**bits to below 2**bits are less than 2**63 in magnitude. The bits are 0, and the multiplier
+            1, for a measure that stays alone.
         """
-        slots = [2 * i for i in range(len(self.means))]  # two words each: decimal128
-        multipliers = [1] * len(self.means)
+        found = [(i, 1, 0) for i in range(len(self.means))]
         for root in self.roots:
             shares = {i: self.weights[i] * ratio * unit for i, ratio in root.ratios.items() if (unit := units[i])}
             if len(shares) < 2 or len(shares) < len(root.ratios) or not any(shares.values()):
@@ -138,11 +137,10 @@ class Tiers:
             common = lcm(*(share.denominator for share in shares.values()))
             integers = {i: int(share * common) for i, share in shares.items()}
             divisor = gcd(*integers.values())
-            if sum(abs(integer) // divisor * bounds[i] for i, integer in integers.items()) < 2**63:
-                for i, integer in integers.items():
-                    slots[i] = 2 * min(integers)
-                    multipliers[i] = integer // divisor
-        return slots, multipliers
+            bits = 63 - (sum(map(abs, integers.values())) // divisor).bit_length()
+            for i, integer in integers.items() if bits > 0 else ():
+                found[i] = min(integers), integer // divisor, bits
+        return found
 
 
 def _enclosed(rational: Fraction, terms: list[tuple[Fraction, Fraction]], bits: int) -> tuple[Fraction, Fraction]:

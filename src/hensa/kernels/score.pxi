@@ -33,6 +33,7 @@ cdef extern from * nogil:
     typedef const double *HENSA_APART hensa_table;
     typedef int64_t *HENSA_APART hensa_longs;
     typedef const int64_t *HENSA_APART hensa_long_table;
+    typedef uint64_t *HENSA_APART hensa_words;
 
     /* Results larger than the caches go past them: an ordinary store reads the line that it overwrites. */
     #if defined(__SSE2__) || defined(_M_X64)
@@ -67,6 +68,7 @@ cdef extern from * nogil:
     ctypedef const double* hensa_table
     ctypedef int64_t* hensa_longs
     ctypedef const int64_t* hensa_long_table
+    ctypedef uint64_t* hensa_words
 
 cdef enum:
     TILE = 512                      # rows; the arrays of a tile fit L1 together
@@ -252,7 +254,8 @@ cdef struct Table:
     double origin                   # bucket = (score - origin) * per_unit, to the nearest integer
     double per_unit
     double last_bucket
-    double width                    # not 0: the cut of bucket b is origin + b * width, and b thresholds lie below
+    bint even                       # the cut of bucket b is within 2^-32 widths of its middle, b thresholds below it
+    double margin
     double bound
     const double* rate              # rate[count]
     const uint16_t* step            # step[count]
@@ -303,26 +306,43 @@ cdef int64_t near_cuts(hensa_table s, hensa_table cut, int64_t n, double e) noex
     return n - far
 
 
-cdef int64_t count_evenly(hensa_table s, int64_t n, double origin, double per_unit, double last, double width,
-                          double e, hensa_longs count) noexcept nogil:
-    """The three loops above, and near_cuts, for thresholds that are evenly spaced."""
+cdef int64_t count_evenly(hensa_table s, int64_t n, double origin, double per_unit, double last, double e,
+                          hensa_longs count) noexcept nogil:
+    """The same for an even table, from the distance to the middle of the bucket alone. e, in widths of a bucket, has 2^-31
+    for the difference to the cut and for rounding."""
     cdef int64_t i, far = 0
-    cdef double b, distance
+    cdef double place, b, distance, first = MAGIC
+    last = last + MAGIC
     for i in range(n):
-        b = (s[i] - origin) * per_unit
-        b = b if b > 0.0 else 0.0      # also a NaN
+        place = (s[i] - origin) * per_unit
+        b = place + MAGIC
+        b = b if b > first else first      # also a NaN
         b = b if b < last else last
-        b = b + MAGIC
-        distance = s[i] - ((b - MAGIC) * width + origin)
+        distance = place - (b - MAGIC)
         far += <int64_t> (fabs(distance) > e)
         count[i] = <int64_t> (hensa_bits(b) - MAGIC_BITS) + <int64_t> (distance >= 0.0)
     return n - far
 
 
-cdef bint place_by_bisection(double s, double m, double e0, const Table* table, int64_t* count) noexcept nogil:
+cdef void find_errors(hensa_table s, hensa_table m, int64_t n, double bound, double e0, hensa_doubles e) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        e[i] = bound * (m[i] + fabs(s[i])) + e0
+
+
+cdef int64_t list_near(hensa_table s, hensa_table cut, hensa_table e, int64_t n, double margin,
+                       hensa_longs near) noexcept nogil:
+    """Lists the rows that are nearer to their cut than their error, or where that does not say it."""
+    cdef int64_t i, found = 0
+    for i in range(n):
+        near[found] = i
+        found += 1 - (<int64_t> (fabs(s[i] - cut[i]) > e[i]) & <int64_t> (e[i] < margin))
+    return found
+
+
+cdef bint place_by_bisection(double s, double e, const Table* table, int64_t* count) noexcept nogil:
     """The count of one row, for any thresholds; False if it may be within its error of one."""
     cdef int64_t low = 0, high = table.n_thresholds, middle
-    cdef double e = table.bound * (m + fabs(s)) + e0
     while low < high:
         middle = (low + high) >> 1
         if table.thresholds[middle] <= s:
@@ -521,18 +541,18 @@ cdef struct Decided:
     double* score
 
 
-cdef int64_t place_of(const Decided* table, const uint64_t* key) noexcept nogil:
-    """Where a key is, or the empty place where it belongs."""
+cdef int64_t place_of(const Decided* table, const uint64_t* key, int64_t stride) noexcept nogil:
+    """Where a key is, or the empty place where it belongs; the words of the key are `stride` apart."""
     cdef uint64_t hash_ = 0
     cdef int64_t place
     cdef int w
     for w in range(table.n_words):
-        hash_ = (hash_ ^ key[w]) * <uint64_t> 0x9E3779B97F4A7C15    # 2^64 / golden ratio
+        hash_ = (hash_ ^ key[w * stride]) * <uint64_t> 0x9E3779B97F4A7C15    # 2^64 / golden ratio
         hash_ ^= hash_ >> 32
     place = <int64_t> (hash_ & <uint64_t> (table.places - 1))
     while table.count[place] >= 0:
         w = 0
-        while w < table.n_words and table.keys[place * table.n_words + w] == key[w]:
+        while w < table.n_words and table.keys[place * table.n_words + w] == key[w * stride]:
             w += 1
         if w == table.n_words:
             break
@@ -564,27 +584,50 @@ cdef void free_decided(Decided* table) noexcept nogil:
     memset(table, 0, sizeof(Decided))
 
 
-cdef int remember(Decided* table, const uint64_t* key, int64_t count, double score) except -1 nogil:
+cdef int64_t remember(Decided* table, const uint64_t* key, int64_t stride, int64_t count,
+                      double score) except -1 nogil:
     cdef Decided larger
     cdef int64_t i, place
+    cdef int w
     if 2 * table.used >= table.places:
         new_decided(&larger, 4 * table.places, table.n_words)
         for i in range(table.places):
             if table.count[i] >= 0:
-                place = place_of(&larger, table.keys + i * table.n_words)
-                memcpy(larger.keys + place * table.n_words, table.keys + i * table.n_words,
-                       table.n_words * sizeof(uint64_t))
-                larger.count[place] = table.count[i]
-                larger.score[place] = table.score[i]
-                larger.used += 1
+                remember(&larger, table.keys + i * table.n_words, 1, table.count[i], table.score[i])
         free_decided(table)
         table[0] = larger
-    place = place_of(table, key)
-    memcpy(table.keys + place * table.n_words, key, table.n_words * sizeof(uint64_t))
+    place = place_of(table, key, stride)
+    for w in range(table.n_words):
+        table.keys[place * table.n_words + w] = key[w * stride]
     table.count[place] = count
     table.score[place] = score
     table.used += 1
-    return 0
+    return place
+
+
+# What makes two rows equal for `decide`, the keys of a whole tile at once: word w of row i is key[w * TILE + i]. Words are
+# the values, or, for measures whose SDs are rational multiples of each other, one integer sum of them (hensa.tiers says
+# which), unless a value is so large that the sum might be ambiguous.
+
+ctypedef fused word_t:
+    uint32_t
+    uint64_t
+
+
+cdef void copy_words(const word_t* x, int64_t n, Py_ssize_t stride, uint64_t* key) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        key[i] = x[stride * i]
+
+
+cdef uint64_t add_multiples(const int64_t* x, int64_t n, uint64_t multiplier, hensa_words key) noexcept nogil:
+    """The bits of all sizes."""
+    cdef int64_t i
+    cdef uint64_t sizes = 0
+    for i in range(n):
+        key[i] += multiplier * <uint64_t> x[i]
+        sizes |= <uint64_t> (x[i] ^ (x[i] >> 63))
+    return sizes
 
 
 # ---------------------------------------------------------------- the pass
@@ -598,6 +641,8 @@ cdef struct Tile:
     uint16_t step[TILE]
     double s[TILE]
     double m[TILE]
+    double e[TILE]
+    int64_t near[TILE]
     int64_t count[TILE]
     int64_t base[TILE]
     int64_t bonus[TILE]
@@ -652,12 +697,13 @@ cdef class Scorer:
     cdef Py_ssize_t n_measures, n_views
     cdef Table table
     cdef double centre
-    cdef double lift, e                     # E is at most e where |t_i| <= 2^r
+    cdef double lift, e                     # E is at most e where |t_i| <= 2^r; for an even table, in widths of a bucket
     cdef Mean* means
     cdef const double[::1] c
     cdef const double[::1] single_c
     cdef const int64_t[::1] slot
     cdef const uint64_t[::1] multiplier
+    cdef const uint64_t[::1] joined         # not 0: values are added up unless their sizes have one of these bits
     cdef int n_words
     cdef bint integers
     cdef int64_t centre_count
@@ -696,6 +742,7 @@ cdef class Scorer:
         self.single_c = constants["single_c"]
         self.slot = constants["slot"]
         self.multiplier = constants["multiplier"]
+        self.joined = constants["joined"]
         self.n_words = constants["n_words"]
         self.integers = constants["integers"]
         self.centre_count = constants["centre_count"]
@@ -722,7 +769,8 @@ cdef class Scorer:
         self.table.origin = constants["origin"]
         self.table.per_unit = constants["per_unit"]
         self.table.last_bucket = doubles.shape[0] - 1
-        self.table.width = constants["width"]
+        self.table.even = constants["even"]
+        self.table.margin = constants["margin"]
         self.lift = constants["lift"]
         self.e = constants["e"]
         self.table.bound = constants["bound"]
@@ -806,7 +854,7 @@ cdef class Scorer:
         cdef Tile* tile = <Tile*> malloc(sizeof(Tile))
         cdef Decided decided
         cdef double** singles = <double**> calloc(self.n_measures + 1, sizeof(double*))
-        cdef uint64_t* key = <uint64_t*> calloc(self.n_words + 1, sizeof(uint64_t))
+        cdef uint64_t* key = <uint64_t*> malloc((self.n_words + 1) * TILE * sizeof(uint64_t))
         cdef int64_t row = start, n, valid, total = 0, off_table = 0
         cdef Py_ssize_t i
         memset(&decided, 0, sizeof(Decided))
@@ -863,16 +911,15 @@ cdef class Scorer:
                 emit(singles[j] + row, tile.single, 8 * n, out.stream)
         if self.codes is not None:
             find_beyond(tile.m, n, self.lift, &beyond)
-        if self.table.width != 0.0:
-            near = count_evenly(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, self.table.width,
-                                self.e, tile.count)
+        if self.table.even:
+            near = count_evenly(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, self.e, tile.count)
         else:
             find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
             look_up(self.table.cut, tile.bucket, n, tile.other)
             count_thresholds(s, tile.other, self.table.below, tile.bucket, n, tile.count)
             near = near_cuts(s, tile.other, n, self.e)
         if near or beyond >> 52:
-            self.settle(row, n, s, tile, masked, decided, key)
+            self.settle(row, n, tile, masked, decided, key)
         return 0
 
     cdef void find_sizes(self, int64_t row, int64_t n, Tile* tile) noexcept nogil:
@@ -971,58 +1018,85 @@ cdef class Scorer:
                     off_table[0] += 1
             memcpy(out.step_validity + (row >> 3), tile.words, <size_t> ((n + 7) >> 3))
 
-    cdef int settle(self, int64_t row, int64_t n, double* s, Tile* tile, bint masked,
+    cdef int settle(self, int64_t row, int64_t n, Tile* tile, bint masked,
                     Decided* decided, uint64_t* key) except -1 nogil:
         """Gives every row that lies near a threshold its exact count and score."""
-        cdef int64_t i, place
+        cdef int64_t i, near, place, n_near
+        cdef bint keyed = False, known = False
+        cdef double* s = tile.s
+        cdef double* cut = tile.other
         self.find_sizes(row, n, tile)
-        for i in range(n):
-            if (masked and not tile.valid[i]) or \
-                    place_by_bisection(s[i], tile.m[i], self.e0[0 if self.codes is None else self.codes[row + i]],
-                                       &self.table, tile.count + i):
+        find_errors(s, tile.m, n, self.table.bound, self.e0[0] if self.codes is None else 0.0, tile.e)
+        if self.codes is not None:
+            for i in range(n):
+                tile.e[i] += self.e0[self.codes[row + i]]
+        find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
+        look_up(self.table.cut, tile.bucket, n, cut)
+        count_thresholds(s, cut, self.table.below, tile.bucket, n, tile.count)
+        n_near = list_near(s, cut, tile.e, n, self.table.margin, tile.near)
+        for near in range(n_near):
+            i = tile.near[near]
+            if masked and not tile.valid[i]:
+                continue
+            # A row that is near its cut for certain need not be placed.
+            if not (fabs(s[i] - cut[i]) <= tile.e[i] and tile.e[i] < self.table.margin) and \
+                    place_by_bisection(s[i], tile.e[i], &self.table, tile.count + i):
                 continue
             if tile.m[i] == 0.0 and self.integers:
                 # every measure is at its mean or constant: the score is the centre
                 tile.count[i] = self.centre_count
                 s[i] = self.centre_score
                 continue
-            self.make_key(row + i, tile, key)
-            place = place_of(decided, key)
-            if decided.count[place] < 0:
-                self.ask(row + i, decided, key)
-                place = place_of(decided, key)
-            tile.count[i] = decided.count[place]
-            s[i] = decided.score[place]
+            if not keyed:
+                known = self.make_keys(row, n, tile, key)
+                keyed = True
+            if known:
+                place = place_of(decided, key + i, TILE)
+                if decided.count[place] < 0:
+                    place = self.ask(row + i, decided, key + i)
+                tile.count[i] = decided.count[place]
+                s[i] = decided.score[place]
+            else:
+                with gil:
+                    tile.count[i], s[i] = self.decide(row + i)
         return 0
 
-    cdef void make_key(self, int64_t row, Tile* tile, uint64_t* key) noexcept nogil:
-        """What makes two rows equal for `decide`: the values, or, for measures whose SDs are rational
-        multiples of each other, one integer sum of them (hensa.tiers says which)."""
+    cdef bint make_keys(self, int64_t row, int64_t n, Tile* tile, uint64_t* key) noexcept nogil:
+        """False if a sum might be ambiguous."""
         cdef Py_ssize_t j
-        cdef Int128 value
+        cdef int64_t i
+        cdef int kind
         cdef const void* x
-        cdef uint64_t one[2]
-        for j in range(self.n_words):
-            key[j] = 0
+        cdef const int64_t* values
+        cdef uint64_t* word
+        cdef uint64_t sizes
+        cdef bint known = True
+        memset(key, 0, self.n_words * TILE * sizeof(uint64_t))
         if self.codes is not None:
-            key[self.n_words - 1] = <uint64_t> self.codes[row]
+            copy_words[uint32_t](<const uint32_t*> &self.codes[row], n, 1, key + (self.n_words - 1) * TILE)
         for j in range(self.n_measures):
-            x = window(self.views[j], row, 1, one)
-            if self.views[j].kind == FLOAT64:
-                key[self.slot[j]] = (<const uint64_t*> x)[0]
-            elif self.views[j].kind == FLOAT32:
-                key[self.slot[j]] = (<const uint32_t*> x)[0]
+            kind = self.views[j].kind
+            x = window(self.views[j], row, n, tile.window)
+            word = key + self.slot[j] * TILE
+            if self.joined[j] != 0:
+                values = as_longs(kind, x, n, tile.base)
+                sizes = 0 if values == NULL else add_multiples(values, n, self.multiplier[j], word)
+                known = known and values != NULL and sizes & self.joined[j] == 0
+            elif kind == FLOAT32:
+                copy_words[uint32_t](<const uint32_t*> x, n, 1, word)
+            elif kind == DECIMAL128:
+                copy_words[uint64_t](<const uint64_t*> x, n, 2, word)
+                copy_words[uint64_t](<const uint64_t*> x + 1, n, 2, word + TILE)
+            elif kind == FLOAT64 or kind == INT64 or kind == UINT64:
+                copy_words[uint64_t](<const uint64_t*> x, n, 1, word)
             else:
-                value = integer_at(self.views[j].kind, x, 0)
-                key[self.slot[j]] += self.multiplier[j] * value.low
-                if self.views[j].kind == DECIMAL128:
-                    key[self.slot[j] + 1] = value.high
+                add_multiples(as_longs(kind, x, n, tile.base), n, 1, word)
+        return known
 
-    cdef int ask(self, int64_t row, Decided* decided, const uint64_t* key) except -1 nogil:
+    cdef int64_t ask(self, int64_t row, Decided* decided, const uint64_t* key) except -1 nogil:
         with gil:
             count, score = self.decide(row)
-            remember(decided, key, count, score)
-        return 0
+            return remember(decided, key, TILE, count, score)
 
     cdef int reward_rows(self, int64_t row, int64_t n, const int64_t* base, Tile* tile, bint masked,
                          int64_t* out) except -1 nogil:

@@ -184,6 +184,9 @@ class PopulationJudge(Judge):
             "codes": None,
             "cohorts": None,
             "cohort_k": None,
+            "totals": None,
+            "counts": None,
+            "ddof": self.rule.ddof,
             **self.lookup.constants,
             "e": self.lookup.error(float(e0[0])),
         }
@@ -324,27 +327,26 @@ class CohortJudge(Judge):
     def decide_by_sums(self, sums: Sums, code: int, values: tuple[Fraction, ...]) -> tuple[int, float]:
         """Decide rows of all cohorts alike once, as those near thresholds mostly are.
 
-        With d = n x - Σx and P = n Σx² - (Σx)², the standard score is d / √(P n / (n - ddof)); so rows have one score
-        if the signed d² / P and n / (n - ddof) are equal.
+        With d = n x - Σx and P = n Σx² - (Σx)², the square of the standard score is d² (n - ddof) / (n P), so rows
+        whose squares and signs are equal have one score.
         """
-        n, parts = int(sums.counts[code]), []
-        ratio = Fraction(n, n - self.rule.ddof)
+        n, ddof, parts = int(sums.counts[code]), self.rule.ddof, []
         for view, value, words in zip(self.views.measures, values, sums.totals[code], strict=True):
             total, squares = integers_of_words(words)
             deviation = n * int(value / (view.unit or 1)) - total
             spread = n * squares - total * total
-            square = Fraction(deviation * deviation, spread) if spread else Fraction(0)
-            parts.append(-square if deviation < 0 else square)
-        key = (ratio, *parts)
+            parts.append(Fraction(deviation * abs(deviation) * (n - ddof), n * spread) if spread else Fraction(0))
+        key = tuple(parts)
         if key not in self.decided:
+            # With the mean 0 and the variance 1/z² the value ±1 has the standard score z.
+            variances = [1 / abs(part) if part else Fraction(0) for part in parts]
             signs = [Fraction((part > 0) - (part < 0)) for part in parts]
-            variances = [ratio / abs(part) if part else Fraction(0) for part in parts]
             self.decided[key] = Tiers(self.program, [Fraction(0)] * len(parts), variances).decide(signs)
         return self.decided[key]
 
     def constants(self) -> dict[str, Any]:
         n_measures = len(self.views.measures)
-        words = _words(self.views, [(i, 1, 0) for i in range(n_measures)])
+        sums = self.own_sums
         # Elsewhere integers are subtracted as such, and the k that is left for float64 to subtract is 0.
         near = [
             view.unit is None or (view.kind not in _LONG and bool((np.abs(self.numbers[:, i, 0]) <= 2.0**52).all()))
@@ -357,12 +359,17 @@ class CohortJudge(Judge):
             "single_c": np.zeros(0),
             "near": near,
             "e0": self.e0,
-            **words,
-            "n_words": words["n_words"] + 1,
+            "slot": np.arange(0, 2 * n_measures, 2, dtype=np.int64),  # a decimal takes two words, as does a square
+            "multiplier": np.ones(n_measures, dtype=np.uint64),
+            "joined": np.zeros(n_measures, dtype=np.uint64),
+            "n_words": 2 * n_measures + 1,
             "integers": self.plain and bool(np.isfinite(self.e0).all()),
             "codes": self.keys.codes,
             "cohorts": self.numbers,
             "cohort_k": self.wide_k,
+            "totals": sums and sums.totals,
+            "counts": sums and sums.counts,
+            "ddof": self.rule.ddof,
             **self.lookup.constants,
             "e": self.lookup.error(float(self.e0.max(initial=0.0))),
         }

@@ -197,3 +197,51 @@ cdef const double* differences_by(int kind, const void* x, const int32_t* code, 
         own.high = k[code[i] * stride + 1]
         out[i] = difference(integer_at(kind, x, i), own)
     return out
+
+
+cdef uint64_t BY_SCORES = <uint64_t> 1 << 32        # no code of a cohort
+
+
+cdef uint64_t divisor_of(uint64_t a, uint64_t b) noexcept nogil:
+    """The greatest common divisor."""
+    while b != 0:
+        a, b = b, a % b
+    return a
+
+
+cdef bint square_of_score(int64_t x, const Exact* total, int64_t count, int64_t ddof, uint64_t* square) noexcept nogil:
+    """z^2 of one value in lowest terms, its numerator with the sign of z, then its denominator.
+
+    With d = n x - sum and P = n squares - sum^2, z^2 = d^2 (n - ddof) / (n P). False if an integer might not fit: those
+    compared with 2^61 are off by less than 2^-50 of themselves. sum^2 <= n squares (Cauchy and Schwarz), so all that is
+    subtracted below is less than 2^62 in size.
+    """
+    cdef double limit = 2305843009213693952.0, n = <double> count
+    cdef uint64_t sign = <uint64_t> 0 - (total.sum[0] >> 63), d, spread, above, below, divisor
+    cdef bint negative
+    cdef int w
+    if total.sum[1] != sign or total.sum[2] != sign:
+        return False
+    for w in range(1, SQUARES_LIMBS):
+        if total.squares[w] != 0:
+            return False
+    if n * <double> total.squares[0] >= limit or n * fabs(<double> x) >= limit:
+        return False
+    d = <uint64_t> count * <uint64_t> x - total.sum[0]
+    spread = <uint64_t> count * total.squares[0] - total.sum[0] * total.sum[0]
+    if d == 0 or spread == 0:
+        square[0] = 0
+        square[1] = 1
+        return True
+    negative = d >> 63
+    if negative:
+        d = 0 - d
+    if <double> d * <double> d * n >= limit or n * <double> spread >= limit:
+        return False
+    above = d * d * <uint64_t> (count - ddof)
+    below = <uint64_t> count * spread
+    divisor = divisor_of(above, below)
+    above = above // divisor
+    square[0] = 0 - above if negative else above
+    square[1] = below // divisor
+    return True

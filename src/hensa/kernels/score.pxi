@@ -605,9 +605,21 @@ cdef int64_t remember(Decided* table, const uint64_t* key, int64_t stride, int64
     return place
 
 
+cdef class Known:
+    """A table of rows decided that outlives a run."""
+    cdef Decided decided
+
+    def __cinit__(self, int n_words):
+        new_decided(&self.decided, 64, n_words)
+
+    def __dealloc__(self):
+        free_decided(&self.decided)
+
+
 # What makes two rows equal for `decide`, the keys of a whole tile at once: word w of row i is key[w * TILE + i]. Words are
 # the values, or, for measures whose SDs are rational multiples of each other, one integer sum of them (hensa.tiers says
-# which), unless a value is so large that the sum might be ambiguous.
+# which), unless a value is so large that the sum might be ambiguous. Rows of cohorts have the cohort's code as the last
+# word, or, where that fits, the squares of their standard scores and BY_SCORES.
 
 ctypedef fused word_t:
     uint32_t
@@ -712,6 +724,10 @@ cdef class Scorer:
     cdef const int32_t[::1] codes           # None: one population for all rows
     cdef const double[:, :, ::1] cohorts    # of each cohort and measure: k, f, c, single c
     cdef const uint64_t[:, :, ::1] cohort_k # for integers that are not near: k in 128 bits
+    cdef const uint64_t[:, :, ::1] totals   # of each cohort and measure what moments_by adds up; None: keys are values
+    cdef const int64_t[::1] counts          # rows that count, where there are totals
+    cdef int64_t ddof
+    cdef list idle                          # tables of rows decided that no run uses now
     cdef Py_ssize_t n_minimums
     cdef Minimums* minimums                 # NULL: rows have scores
     cdef View* previous                     # NULL: no bonuses
@@ -722,6 +738,7 @@ cdef class Scorer:
         self.constants = constants
         self.decide = decide
         self.pay = pay
+        self.idle = []
         self.n_measures = len(measures)
         self.n_views = len(self.columns)
         self.views = views_of(self.columns)
@@ -751,6 +768,9 @@ cdef class Scorer:
         self.codes = constants["codes"]
         self.cohorts = constants["cohorts"]
         self.cohort_k = constants["cohort_k"]
+        self.totals = constants["totals"]
+        self.counts = constants["counts"]
+        self.ddof = constants["ddof"]
         self.means = <Mean*> calloc(self.n_measures + 1, sizeof(Mean))
         if self.means == NULL:
             raise MemoryError
@@ -852,12 +872,11 @@ cdef class Scorer:
         """
         cdef Output out
         cdef Tile* tile = <Tile*> malloc(sizeof(Tile))
-        cdef Decided decided
+        cdef Known known
         cdef double** singles = <double**> calloc(self.n_measures + 1, sizeof(double*))
-        cdef uint64_t* key = <uint64_t*> malloc((self.n_words + 1) * TILE * sizeof(uint64_t))
+        cdef uint64_t* key = <uint64_t*> malloc(self.n_words * (TILE + 1) * sizeof(uint64_t))
         cdef int64_t row = start, n, valid, total = 0, off_table = 0
         cdef Py_ssize_t i
-        memset(&decided, 0, sizeof(Decided))
         out.score = <double*> <size_t> outputs["score"]
         out.rate = <double*> <size_t> outputs["rate"]
         out.step = <uint16_t*> <size_t> outputs["step"]
@@ -871,18 +890,18 @@ cdef class Scorer:
                 raise MemoryError
             for i in range(len(outputs["singles"])):
                 singles[i] = <double*> <size_t> outputs["singles"][i]
-            new_decided(&decided, 64, self.n_words)
+            known = self.idle.pop() if self.idle else Known(self.n_words)
             with nogil:
                 while row < stop:
                     n = TILE if stop - row > TILE else stop - row
-                    valid = self.tile(row, n, tile, &out, singles, &decided, key, &off_table)
+                    valid = self.tile(row, n, tile, &out, singles, &known.decided, key, &off_table)
                     total += valid
                     row += n
                 if out.stream:
                     hensa_fence()
+            self.idle.append(known)
             return total, off_table
         finally:
-            free_decided(&decided)
             free(singles)
             free(key)
             free(tile)
@@ -1021,7 +1040,9 @@ cdef class Scorer:
     cdef int settle(self, int64_t row, int64_t n, Tile* tile, bint masked,
                     Decided* decided, uint64_t* key) except -1 nogil:
         """Gives every row that lies near a threshold its exact count and score."""
-        cdef int64_t i, near, place, n_near
+        cdef int64_t i, near, place, n_near, stride
+        cdef uint64_t* squares = key + self.n_words * TILE
+        cdef const uint64_t* own
         cdef bint keyed = False, known = False
         cdef double* s = tile.s
         cdef double* cut = tile.other
@@ -1051,9 +1072,12 @@ cdef class Scorer:
                 known = self.make_keys(row, n, tile, key)
                 keyed = True
             if known:
-                place = place_of(decided, key + i, TILE)
+                own, stride = key + i, TILE
+                if self.totals is not None and self.find_squares(row + i, own, squares):
+                    own, stride = squares, 1
+                place = place_of(decided, own, stride)
                 if decided.count[place] < 0:
-                    place = self.ask(row + i, decided, key + i)
+                    place = self.ask(row + i, decided, own, stride)
                 tile.count[i] = decided.count[place]
                 s[i] = decided.score[place]
             else:
@@ -1093,10 +1117,27 @@ cdef class Scorer:
                 add_multiples(as_longs(kind, x, n, tile.base), n, 1, word)
         return known
 
-    cdef int64_t ask(self, int64_t row, Decided* decided, const uint64_t* key) except -1 nogil:
+    cdef bint find_squares(self, int64_t row, const uint64_t* key, uint64_t* squares) noexcept nogil:
+        """From the key of values of one row, whose measure j has the words 2j and 2j + 1, one of standard scores; False
+        if those do not fit."""
+        cdef Py_ssize_t j
+        cdef int kind
+        cdef int32_t code = self.codes[row]
+        cdef uint64_t low, high
+        for j in range(self.n_measures):
+            kind = self.views[j].kind
+            low = key[2 * j * TILE]
+            high = key[(2 * j + 1) * TILE] if kind == DECIMAL128 else 0 if kind == UINT64 else <uint64_t> 0 - (low >> 63)
+            if high != <uint64_t> 0 - (low >> 63) or not square_of_score(
+                    <int64_t> low, <const Exact*> &self.totals[code, j, 0], self.counts[code], self.ddof, squares + 2 * j):
+                return False
+        squares[2 * self.n_measures] = BY_SCORES
+        return True
+
+    cdef int64_t ask(self, int64_t row, Decided* decided, const uint64_t* key, int64_t stride) except -1 nogil:
         with gil:
             count, score = self.decide(row)
-            return remember(decided, key, TILE, count, score)
+            return remember(decided, key, stride, count, score)
 
     cdef int reward_rows(self, int64_t row, int64_t n, const int64_t* base, Tile* tile, bint masked,
                          int64_t* out) except -1 nogil:

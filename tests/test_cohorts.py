@@ -1,0 +1,140 @@
+"""Many small cohorts: most of their rows tie with a threshold, and every step is that of exact fractions."""
+
+import random
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+
+import pyarrow as pa
+import pytest
+from making import exact_moments, program
+from pyarrow import compute
+
+import hensa
+from hensa import Population, reference
+from hensa.judge import CohortJudge
+
+pytestmark = pytest.mark.usefixtures("build")
+
+COHORTS = 800
+STEPS = [(Decimal(quarters) / 4, 1) for quarters in range(4 * 47, 4 * 53 + 1)]
+
+
+def sign(x):
+    return (x > 0) - (x < 0)
+
+
+def reaches(a, b, t):
+    """Whether the roots of |a| and |b|, with the signs of a and b, add up to t or more."""
+    roots = sign(a + b)
+    if roots != sign(t):
+        return roots > sign(t)
+    rest = t * t - abs(a) - abs(b)
+    squares = sign(4 * a * b - rest * abs(rest))  # of the sum and of t, compared
+    return squares >= 0 if roots >= 0 else squares <= 0
+
+
+def exact_steps(columns, keys, ddof):
+    """By the squares of half the standard scores, with their signs."""
+    rows = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    halves = [[Fraction(0)] * len(keys) for _ in columns]
+    for own in rows.values():
+        for column, into in zip(columns, halves, strict=True):
+            mean, variance = exact_moments([Fraction(column[row]) for row in own], ddof)
+            for row in own if variance else ():
+                deviation = Fraction(column[row]) - mean
+                into[row] = deviation * abs(deviation) / variance / 4
+    return [step_of(a, b) for a, b in zip(*halves, strict=True)]
+
+
+@cache
+def step_of(a, b):
+    """The step below the first threshold is 0."""
+    return max(sum(reaches(a, b, Fraction(threshold) - 50) for threshold, _ in STEPS) - 1, 0)
+
+
+def small(draw):
+    return draw.choice([0, 0, 0, 1, 1, 2, 5])
+
+
+def spread(draw):
+    return draw.choice([-3, -3, 7, 40])
+
+
+VALUES = {
+    "int32": (pa.int32(), small),
+    "uint8": (pa.uint8(), small),
+    "negative int64": (pa.int64(), spread),
+    "int64 beyond 32 bits": (pa.int64(), lambda draw: 2**33 * spread(draw)),
+    "int64 of full range": (pa.int64(), lambda draw: draw.choice([-(2**63), -(2**63), 2**63 - 1, 0, 2**62])),
+    "uint64 beyond int64": (pa.uint64(), lambda draw: draw.choice([2**64 - 1, 2**63, 5])),
+    "decimals": (pa.decimal128(9, 2), lambda draw: Decimal(spread(draw)) / 4),
+    "decimals beyond int64": (pa.decimal128(38, 1), lambda draw: Decimal(spread(draw)) * 10**20),
+    "narrow and wide": (pa.int64(), lambda draw: draw.choice([1, 1, 2, 2**40])),
+}
+
+
+@cache
+def case(name, ddof):
+    """Cohorts of 2 to 6 rows (and of 1, if ddof allows) in random order: columns, keys and exact steps."""
+    type_, value = VALUES[name]
+    draw = random.Random(f"{name} {ddof}")
+    keys = [key for key in range(COHORTS) for _ in range(draw.choice([1 + ddof, 2, 2, 3, 5, 6]))]
+    draw.shuffle(keys)
+    columns = [[value(draw) for _ in keys] for _ in "xy"]
+    rows = {"x": pa.array(columns[0], type_), "y": pa.array(columns[1], type_), "k": pa.array(keys, pa.int32())}
+    return pa.table(rows), exact_steps(columns, keys, ddof)
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+@pytest.mark.parametrize("name", VALUES)
+def test_every_row_of_so_many_tiny_cohorts_is_on_the_exact_step(name, ddof):
+    rows, expected = case(name, ddof)
+    rules = program(steps=STEPS, base=None, rule={"ddof": ddof})
+    assert hensa.score(rows, rules, by="k", columns=["step"])["step"].to_pylist() == expected
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_tiny_cohorts_have_the_bits_of_the_reference_and_of_stored_populations(name):
+    rows, _ = case(name, 1)
+    rows = rows.filter(compute.less(rows["k"], 150))
+    rules = program([("x", 2), ("y", 1)], STEPS, None, rule={"ddof": 1, "scale": "2/3"})
+    columns = ["score", "step", "rate", "x_score"]
+    found = hensa.score(rows, rules, by="k", columns=columns).select(columns).to_pydict()
+    expected = reference.score(rows.to_pydict(), rules, by="k", columns=columns)
+    assert found == {column: expected[column] for column in columns}
+    stored = Population.from_json(hensa.population(rows, rules, by="k").to_json())
+    again = hensa.score(rows, rules, by="k", columns=columns, population=stored).select(columns)
+    assert again.to_pydict() == found
+
+
+@pytest.mark.parametrize("unit", [1, -(2**20), Decimal("0.01")], ids=str)
+def test_rows_of_equal_standard_scores_are_decided_once_whatever_their_cohorts(unit, monkeypatch):
+    asked = []
+    decide = CohortJudge.decide
+    monkeypatch.setattr(CohortJudge, "decide", lambda judge, row: asked.append(row) or decide(judge, row))
+    draw = random.Random(1)
+    keys = [key for key in range(COHORTS) for _ in range(2)]
+    starts, gaps = ([draw.randrange(1, 100) for _ in range(COHORTS)] for _ in "sg")
+    x = [(starts[key] + gaps[key] * (row % 2)) * unit for row, key in enumerate(keys)]
+    found = hensa.score({"x": x, "k": keys}, program("x", base=None), by="k", columns=["score", "step"], threads=1)
+    signs = [1 if (row % 2) == (unit > 0) else -1 for row in range(len(x))]
+    assert found["score"].to_pylist() == [50.0 + z for z in signs]
+    assert found["step"].to_pylist() == [50 + z for z in signs]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("nulls", [False, True], ids=["dense", "with nulls"])
+@pytest.mark.parametrize("name", VALUES)
+def test_moments_by_cohort_are_exact(name, nulls):
+    type_, value = VALUES[name]
+    draw = random.Random(name)
+    keys = [draw.randrange(40) for _ in range(2_000)]
+    x = [None if nulls and draw.random() < 0.3 else value(draw) for _ in keys]
+    found = hensa.population({"x": pa.array(x, type_), "k": keys}, program("x", base=None), by="k").cohorts
+    for key in range(40):
+        own = [Fraction(cell) for cell, of in zip(x, keys, strict=True) if of == key and cell is not None]
+        moments = found[key,]["x"]
+        assert (moments.count, moments.mean_exact, moments.variance_exact) == (len(own), *exact_moments(own))

@@ -1120,7 +1120,7 @@ def test_ledgers_of_different_seeds_differ_and_of_one_seed_do_not():
 
 @pytest.mark.parametrize(("n", "seed"), [(-1, 0), (0, -1)])
 def test_negative_arguments_are_refused(n, seed):
-    with pytest.raises(DataError, match="where 0 or more is allowed"):
+    with pytest.raises(DataError, match="where a whole number from 0 on is allowed"):
         sample_ledger(n, seed)
 
 

@@ -109,3 +109,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(f"hensa.{room}"), name)
     raise AttributeError(f"module 'hensa' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -279,6 +279,8 @@ def read_toml(file: Path, name: str, parse: Callable[[str], _Rules]) -> _Rules:
 
 def document_of(toml_text: str, rules: str) -> dict[str, Any]:
     """The tables of a TOML text, with exact decimals; `rules` says whose tables they should be."""
+    if not isinstance(toml_text, str):
+        raise ProgramError(f"found {toml_text!r:.80}; allowed: the text of {rules} in TOML.")
     try:
         return tomllib.loads(toml_text, parse_float=_toml_decimal)
     except ValueError as error:

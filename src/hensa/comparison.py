@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from hensa import kernels
 from hensa.columns import column_of, rows_views, table_of
-from hensa.errors import DataError
+from hensa.errors import DataError, HensaError
 from hensa.program import Program, RateTable, Step
 from hensa.scoring import of_month, score
 
@@ -174,6 +174,8 @@ def compare(
     >>> total.gains, total.loses, total.stays, total.difference
     (99, 0, 1, 2970)
     """
+    if isinstance(programs, str | os.PathLike | Program):
+        raise HensaError(f"programs is {programs!r:.80}; it must be a list of programs, names or paths.")
     loaded = [program if isinstance(program, Program) else Program.load(program) for program in programs]
     names = [program.name for program in loaded]
     for i, name in enumerate(names):

@@ -440,6 +440,8 @@ def score_dataset(
     >>> manifest.points["reward"] == sum(rows["reward"].to_pylist())
     True
     """
+    if not isinstance(memory, int):
+        raise HensaError(f"memory is {memory!r:.80}; it must be a whole number of bytes.")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
     workers = _Threads(threads or cpus(), progress) if client is None else _cluster(client, threads, progress)

@@ -84,8 +84,8 @@ def sample(n: int, seed: int = 0) -> pa.RecordBatchReader:
 
 def _check(n: int, seed: int) -> None:
     for name, value in (("n", n), ("seed", seed)):
-        if value < 0:
-            raise DataError(f"sample: {name} is {value}, where 0 or more is allowed")
+        if not isinstance(value, int) or value < 0:
+            raise DataError(f"sample: {name} is {value!r:.80}, where a whole number from 0 on is allowed")
 
 
 def _blocks(n: int, seed: int) -> Iterator[pa.RecordBatch]:

@@ -103,9 +103,7 @@ def score(
     if not isinstance(program, Program):
         raise HensaError(f"program is {program!r:.80}; it must be a hensa.Program, such as Program.load(...) returns.")
     if not isinstance(population, Population | None):
-        raise HensaError(
-            f"population is {population!r:.80}; it must be a hensa.Population, such as Population.from_json(...) returns."
-        )
+        raise HensaError(f"population is {population!r:.80}; it must be a hensa.Population, as population() returns.")
     names = names_of(by)
     table = of_month(table_of(rows), program, month, any_month)
     columns = _asked(columns, table, program)

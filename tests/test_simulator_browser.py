@@ -14,6 +14,7 @@ from making import program
 
 import hensa
 from hensa import DataError, Program, simulator_page
+from hensa.next_step import Further
 
 pytest.importorskip("jinja2", reason="the extra report is not installed")
 
@@ -32,6 +33,7 @@ JUDGE = """
     points: found.points === null ? null : String(found.points),
     shown: judged.score ? judged.shown(amounts).score : null,
     next: found.next && found.next.further.map((number) => number === null ? null : String(number)),
+    own: found.next && found.next.own && found.next.own.map((number) => number === null ? null : String(number)),
   };
 })
 """
@@ -80,6 +82,15 @@ def judged(page, pairs, bases=None, index=0):
     return page.evaluate(JUDGE, rows)
 
 
+def own_number(decided, pair, measure, step):
+    """How many more it takes when they move the mean and SD; "undefined" if no member of the population has that."""
+    try:
+        number = decided.own([*map(Fraction, pair)], measure, Fraction(decided.rates.thresholds[step]))
+    except DataError:
+        return "undefined"
+    return number if number is None else str(number)
+
+
 def check(page, rules, population, pairs, index=0):
     """Every row of the page is the one of `hensa.score` and `hensa.to_next_step`, which `hensa.explain` tells."""
     rates, names = rules.rates, [measure.column for measure in rules.measures]
@@ -89,8 +100,9 @@ def check(page, rules, population, pairs, index=0):
         {**rows, rules.reward.base: bases}, rules, population, columns=["step", "score", "reward"]
     ).to_pylist()
     further = hensa.to_next_step(rows, rules, population).to_pylist()
+    decided = Further(rules, population)
     for pair, found, row, more in zip(pairs, judged(page, pairs, bases, index), paid, further, strict=True):
-        step, score, shown = row["step"], row["score"], found.pop("shown")
+        step, score, shown, own = row["step"], row["score"], found.pop("shown"), found.pop("own")
         above = 0 if step is None else step + 1
         numbers = [more[f"to_next_step_{name}"] for name in names]
         assert found == {
@@ -101,6 +113,8 @@ def check(page, rules, population, pairs, index=0):
             if above < len(rates.steps)
             else None,
         }, pair
+        if above < len(rates.steps):
+            assert own == [own_number(decided, pair, i, above) for i in range(len(names))], pair
         shown = Fraction(shown.replace(",", ""))
         assert step is None or (step == 0 and rates.below == "first") or shown >= rates.thresholds[step]
         assert above == len(rates.steps) or shown < rates.thresholds[above]
@@ -239,6 +253,23 @@ def test_what_is_typed_is_answered_as_hensa_explains_it(opened, lang, news, ads)
             assert any(words in text for words in wanted)
 
 
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_what_the_next_step_takes_is_said_as_hensa_explains_it(opened, lang):
+    population = hensa.population(WORKED, HAPITAS)
+    page = opened(HAPITAS, population, lang=lang)
+    row = {"new_referrals": 10, "ad_users": 7, "friend_points": 100_000}
+    for name, value in row.items():
+        page.locator(f"#{name}").fill(str(value))
+    # Moved by it: (10 + k - mean)/SD >= 0 from the mean of the others, 5980/99 = 60.4, on: 51 more. One ad user more
+    # than all others have is above their mean, too.
+    numbers = hensa.explain(row, HAPITAS, population, lang).to_dict()["next_step"]["further"]
+    assert numbers["new_referrals"] == {"population_fixed": 50, "own_effect": 51}
+    assert numbers["ad_users"] == {"population_fixed": None, "own_effect": 1}
+    lines = str(hensa.explain(row, HAPITAS, population, lang)).splitlines()
+    explained = [line.lstrip("- ・").rstrip("。") for line in lines if line[0] in "-・"]
+    assert page.locator(".further li span").all_inner_texts() == explained
+
+
 def test_trying_what_the_next_step_takes_reaches_it(opened):
     page = opened(HAPITAS, hensa.population(WORKED, HAPITAS))
     page.locator("#new_referrals").fill("10")
@@ -290,7 +321,30 @@ def test_anything_else_is_refused_in_words(page_of_counts, text, problem):
     page_of_counts.locator("#new_referrals").fill(text)
     assert page_of_counts.locator("#problem-new_referrals").inner_text() == problem
     assert page_of_counts.locator("#new_referrals").get_attribute("aria-invalid") == "true"
-    assert "Still to type: New referrals" in page_of_counts.locator("#answers").inner_text()
+    # The field beside it is empty: the one is to mend, the other to type.
+    assert page_of_counts.locator(".waiting").all_inner_texts() == [
+        "Still to mend: New referrals.",
+        "Still to type: Ad users.",
+    ]
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 820])
+def test_no_name_of_a_table_is_broken_inside_a_word(opened, width):
+    page = opened(HAPITAS, hensa.population(WORKED, HAPITAS), [HAPI_TOMO], viewport={"width": width, "height": 800})
+    for name in ("new_referrals", "ad_users", "friend_points"):
+        page.locator(f"#{name}").fill("999999999")
+    # A word that is broken has several boxes, one a line.
+    broken = page.evaluate("""() => [...document.querySelectorAll("tbody th")].flatMap((cell) => {
+      const text = cell.firstChild;
+      if (text?.nodeType !== Node.TEXT_NODE) return [];
+      return [...text.data.matchAll(/\\S+/g)].filter(({ 0: word, index }) => {
+        const range = document.createRange();
+        range.setStart(text, index);
+        range.setEnd(text, index + word.length);
+        return range.getClientRects().length > 1;
+      }).map(([word]) => word);
+    })""")
+    assert broken == []
 
 
 @pytest.fixture(scope="module")

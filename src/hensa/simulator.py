@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from hensa.errors import DataError
 from hensa.explanation import NAMES, WORDS
-from hensa.moments import Exact
+from hensa.moments import Exact, Moments
 from hensa.next_step import Further
 from hensa.page import LANGS, Lang, data_island, render
 from hensa.population import Population
@@ -49,6 +49,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "too_fine": "“{typed}” has too many decimals. Type at most 15.",
         "all_alike": "There are no scores: {names}: the same for all members.",
         "waiting": "Still to type: {names}.",
+        "mending": "Still to mend: {names}.",
         "rate": "Rate",
         "points": "Points",
         "step": "Step",
@@ -69,12 +70,13 @@ _WORDS: dict[str, dict[str, str]] = {
         "same": "That is as many points as under {name}.",
         "to_next_step": "What the next step takes",
         "to_next_stage": "What the next stage takes",
-        "next_step": "Step {step} starts at a score of {threshold} and pays {rate}. While the others stay as they are, "
-        "each of these alone reaches it:",
+        "next_step": "Step {step} starts at a score of {threshold} and pays {rate}. All else being equal, any one of "
+        "these reaches it:",
         "next_stage": "Stage {step} pays {rate}. Each of these alone reaches it, or a higher one:",
         "no_next_step": "You are on the highest step.",
         "no_next_stage": "You are on the highest stage.",
-        "more": "{name}: {number} more, {total} in all.",
+        "stage_more": "{name}: {number} more, {total} in all.",
+        "step_more": "{name}: {clauses}.",
         "no_number": "{name}: no number reaches it.",
         "falls": "{name}: more does not raise your score.",
         "try": "Try it",
@@ -129,6 +131,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "too_fine": "「{typed}」は小数点以下が長すぎます。15桁以内で入力してください。",
         "all_alike": "{names}は全員が同じ値なので、スコアはありません。",
         "waiting": "{names}を入力してください。",
+        "mending": "{names}の入力を直してください。",
         "rate": "ポイント率",
         "points": "付与ポイント",
         "step": "ステップ",
@@ -150,11 +153,12 @@ _WORDS: dict[str, dict[str, str]] = {
         "to_next_step": "次のステップに必要な数",
         "to_next_stage": "次のステージに必要な数",
         "next_step": "ステップ{step}はスコア{threshold}以上で、ポイント率は{rate}です。"
-        "ほかの会員の数が変わらなければ、次のどれか一つで届きます。",
+        "ほかの数値が同じ場合、次のどれか一つで届きます。",
         "next_stage": "ステージ{step}のポイント率は{rate}です。次のどれか一つで、このステージかそれより上に届きます。",
         "no_next_step": "一番上のステップです。",
         "no_next_stage": "一番上のステージです。",
-        "more": "{name}：あと{number}（合わせて{total}）",
+        "stage_more": "{name}：あと{number}（合わせて{total}）",
+        "step_more": "{name}：{clauses}",
         "no_number": "{name}：いくつ増えても届きません",
         "falls": "{name}：増えてもスコアは上がりません",
         "try": "試す",
@@ -194,6 +198,9 @@ _WORDS: dict[str, dict[str, str]] = {
 }
 """The words of the page, by language."""
 
+_CLAUSES = ("fixed", "own", "same", "fixed_none", "own_none", "and")
+"""What `explain` says too of how many more the next step takes."""
+
 _HINTS: dict[str, dict[str, str]] = {
     "en": {
         "new_referrals": "Friends who registered in the previous month.",
@@ -221,9 +228,10 @@ _HINTS: dict[str, dict[str, str]] = {
 def simulator_page(program: Program, population: Population, beside: Sequence[Program] = (), lang: Lang = "en") -> str:
     """A page for members: type your numbers, and see score, step, rate and points, and what the next step takes.
 
-    Its arithmetic is exact: step, rate, points and what the next step takes, with the mean and SD held fixed, are
-    those of `explain`, ties included. The page holds the programs and the moments of the population, and no row; it
-    needs no network. A population of very few rows says much about each of them, though.
+    Its arithmetic is exact: step, rate, points and what the next step takes, with the mean and SD held fixed and with
+    the member's own effect on them, are those of `explain`, ties included. The page holds the programs and the moments
+    of the population, and no row; it needs no network. A population of very few rows says much about each of them,
+    though.
 
     Parameters
     ----------
@@ -265,7 +273,7 @@ def simulator_page(program: Program, population: Population, beside: Sequence[Pr
         )
     words, programs = _WORDS[lang], [program, *beside]
     data = {
-        "words": words,
+        "words": words | {"clauses": {key: WORDS[lang][key] for key in _CLAUSES}},
         "fields": list(_fields(programs, population, lang)),
         "programs": [_program_data(each, population, lang) for each in programs],
     }
@@ -387,6 +395,7 @@ def _score_data(program: Program, population: Population, lang: Lang) -> Data:
         [rule.scale if i == j else Fraction(0) for j in range(len(rule.measures))] for i in range(len(rule.measures))
     ]
     is_constant = [not variance for variance in further.variances]
+    weights = [*zip(rule.measures, tiers.weights, strict=True)]
     return {
         "kind": "standard-score",
         "columns": [
@@ -398,17 +407,38 @@ def _score_data(program: Program, population: Population, lang: Lang) -> Data:
                 "constant": constant,
                 "falls": weight <= 0,
                 "score": _form(tiers, own),
+                "rest": _form(tiers, [other if measure is not each else Fraction(0) for each, other in weights]),
+                "own": _own(moments, weight),
             }
-            for measure, moments, weight, own, constant in zip(
-                rule.measures, further.moments, tiers.weights, alone, is_constant, strict=True
+            for (measure, weight), moments, own, constant in zip(
+                weights, further.moments, alone, is_constant, strict=True
             )
         ],
+        "count": f"{population.count:x}",
+        "ddof": f"{rule.ddof:x}",
+        "alike": rule.constant == "centre",
         "score": _form(tiers, tiers.weights),
         "unscored": [
             NAMES[lang].get(measure.column, (measure.column, ""))[0]
             for measure, constant in zip(rule.measures, is_constant, strict=True)
             if constant and row["score"].null_count
         ],
+    }
+
+
+def _own(moments: Moments, weight: Fraction) -> Data:
+    """The weight of a measure and its sums, of which a member's own number is a part, as integers in base 16.
+
+    With S = Σx and P = nΣx² - S², they are S·u and P·u² for a whole u.
+    """
+    total, spread = moments.count * moments.mean_exact, moments.count * moments.state.m2(moments.count)
+    unit = lcm(total.denominator, spread.denominator)
+    return {
+        "weight": [f"{weight.numerator:x}", f"{weight.denominator:x}"],
+        "unit": f"{unit:x}",
+        "sum": f"{int(total * unit):x}",
+        "spread": f"{int(spread * unit**2):x}",
+        "exact": moments.method == "exact",
     }
 
 

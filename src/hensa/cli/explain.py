@@ -94,7 +94,11 @@ def next_step(
     output: Target,
     program: ProgramName = "hapitas-friend",
     own_effect: Annotated[
-        bool, typer.Option("--own-effect", help="Let each row's own number move the mean and SD too.")
+        bool,
+        typer.Option(
+            "--own-effect",
+            help="Let each row's own number move the mean and SD too, as the second number of explain does.",
+        ),
     ] = False,
     population: Annotated[
         str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
@@ -105,7 +109,8 @@ def next_step(
 ) -> None:
     """Tell for each row of IN what takes it to its next step.
 
-    OUT has the rows and how many more of each measure it takes.
+    OUT has the rows and how many more of each measure it takes, with the mean and SD held fixed; with --own-effect, as
+    each row's own number moves them too.
     """
     rules = Program.load(program)
     keep_apart(output, source, program, population)

@@ -91,9 +91,10 @@ class Score {
     return { rational, parts: parts.filter((part) => part.factor), denominator: this.denominator * one };
   }
 
-  // 1, 0 or -1: the score is above, at or below a decimal.
-  compare(values, threshold) {
-    const { rational, parts, denominator } = this.at(values);
+  // 1, 0 or -1: the score, with one more term if there is one, is above, at or below a decimal.
+  compare(values, threshold, term = null) {
+    const at = this.at(values);
+    const { rational, parts, denominator } = term ? joined(at, term) : at;
     const one = 10n ** BigInt(threshold.places);
     const offset = rational * one - threshold.digits * denominator;
     if (!parts.length) return offset > 0n ? 1 : offset < 0n ? -1 : 0;
@@ -114,6 +115,19 @@ class Score {
       if (low === high) return { digits: low, places };
     }
   }
+}
+
+// A sum as that of `at` with one more term, factor/denominator · √root: that root is a new one, or s/r times another, of r,
+// if root · r is the square of s.
+function joined({ rational, parts, denominator }, { factor, root, denominator: under }) {
+  const terms = [{ term: { root: 1n }, factor: rational }, ...parts];
+  const square = (r) => floorRoot(root * r);
+  const same = factor ? terms.find(({ term }) => square(term.root) ** 2n === root * term.root) : null;
+  const by = under * (same ? same.term.root : 1n);
+  const [{ factor: whole }, ...others] = terms.map((each) => ({
+    term: each.term, factor: each.factor * by + (each === same ? factor * denominator * square(each.term.root) : 0n) }));
+  if (factor && !same) others.push({ term: { root, floors: new Map() }, factor: factor * denominator });
+  return { rational: whole, parts: others.filter((part) => part.factor), denominator: denominator * by };
 }
 
 // Integers around 2**bits · (offset + one · Σ factor · √root).
@@ -143,6 +157,41 @@ function smallest(isTrue) {
   return high;
 }
 
+// --- a member's own number, which moves the mean and the SD ---------------------------------------------------------
+
+// As hensa/next_step.py proves: with d more, A = nx - S becomes A + (n - 1)d, C = (n - 1)P - A² stays, and the standard
+// score becomes L·A/√(A² + C) with L² = (n - 1)(n - ddof)/n, which never falls, nor exceeds L.
+class Own {
+  constructor({ count, ddof, alike }, { rest, own }) {
+    [this.n, this.ddof, this.unit, this.sum, this.spread] = [count, ddof, own.unit, own.sum, own.spread].map(integer);
+    [this.weight, this.under] = own.weight.map(integer);
+    [this.rest, this.isAlike, this.isExact] = [new Score(rest), alike, own.exact];
+  }
+
+  // The smallest number of further units of value i that reaches a threshold; null if none does, undefined if no member
+  // of such a population has that value.
+  further(values, i, threshold) {
+    const { n, ddof, weight, under } = this;
+    if (weight <= 0n || n === 1n) return null;
+    const one = 10n ** BigInt(values[i].places);
+    const a = this.unit * n * values[i].digits - this.sum * one;
+    let c = (n - 1n) * this.spread * one * one - a * a;
+    if (c < 0n && this.isExact) return undefined;
+    if (c < 0n) c = 0n; // the sums of Welford's method are rounded
+    const most = (n - 1n) * (n - ddof) * n;
+    const side = this.rest.compare(values, threshold, { factor: weight, root: most, denominator: under * n });
+    if (side < 0 || (side === 0 && c > 0n)) return null;
+    return smallest((more) => {
+      const raised = a + (n - 1n) * more * this.unit * one;
+      const square = raised * raised + c;
+      if (!square && !this.isAlike) return false; // all are alike, and have no score
+      const term = square ? { factor: weight * raised, root: most * square, denominator: under * n * square }
+        : { factor: 0n, root: 1n, denominator: 1n };
+      return this.rest.compare(values, threshold, term) >= 0;
+    });
+  }
+}
+
 // --- programs ---------------------------------------------------------------------------------------------------------
 
 class Program {
@@ -152,11 +201,12 @@ class Program {
     this.rates = data.rates.map(decimal);
     this.score = data.score && new Score(data.score);
     this.singles = data.score && data.columns.map((column) => column.score && new Score(column.score));
+    this.owns = data.score && data.columns.map((column) => new Own(data, column));
   }
 
   // What the values of its columns, a base and the stage before (null: not known) come to: the index of the step (-1: on
   // none), product, bonus and points, and the next step with how many more of each column take one there (null: no
-  // number does).
+  // number does), and how many do when they move the mean and the SD (undefined: no member has that value).
   judge(values, base = null, before = null) {
     const { data } = this;
     const count = data.score ? this.countOf(values) : this.stageOf(values);
@@ -164,7 +214,11 @@ class Program {
     const target = index + 1;
     const further = data.score ? this.furtherOf : this.furtherStageOf;
     const next = target < this.rates.length
-      ? { index: target, further: values.map((_, i) => further.call(this, values, i, target)) } : null;
+      ? {
+        index: target,
+        further: values.map((_, i) => further.call(this, values, i, target)),
+        own: data.score && values.map((_, i) => this.owns[i].further(values, i, this.thresholds[target])),
+      } : null;
     if (base === null || !data.reward) return { index, next, base: null, product: null, bonus: 0n, points: null };
     const bonus = before === null ? 0n : this.bonusOf(count, before);
     return { index, next, base, bonus, product: this.productAt(index, base), points: this.pointsAt(index, base, bonus) };

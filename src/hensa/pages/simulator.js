@@ -110,8 +110,11 @@ function card(program, { values, found, shown }, first, number) {
   if (data.unscored.length) {
     head.push(element("p", {}, fill(words.all_alike, { names: data.unscored.join(words.comma) })));
   } else if (!found) {
-    const missing = data.columns.filter((_, i) => values[i] === null).map(({ name }) => fieldOf(name).label);
-    head.push(element("p", { class: "waiting" }, fill(words.waiting, { names: missing.join(words.comma) })));
+    const missing = data.columns.filter((_, i) => values[i] === null).map(({ name }) => name);
+    for (const [text, isWrong] of [[words.mending, true], [words.waiting, false]]) {
+      const names = missing.filter((name) => problems.has(name) === isWrong).map((name) => fieldOf(name).label);
+      if (names.length) head.push(element("p", { class: "waiting" }, fill(text, { names: names.join(words.comma) })));
+    }
   } else {
     head.push(figures(program, found, shown), ...explained(program, found, first));
     parts.push(nextStep(program, values, found));
@@ -173,20 +176,31 @@ function nextStep(program, values, found) {
   const { data } = program;
   const kind = data.kind === "stage" ? "stage" : "step";
   if (!found.next) return part(words[`to_next_${kind}`], element("p", {}, words[`no_next_${kind}`]));
-  const { index, further } = found.next;
+  const { index, further, own } = found.next;
   const items = data.columns.map(({ name, falls }, i) => {
     const { label } = fieldOf(name);
-    if (further[i] === null) return element("li", {}, fill(falls ? words.falls : words.no_number, { name: label }));
-    const number = amount({ digits: further[i], places: 0 }, name);
-    const total = plus(values[i], further[i]);
-    return element("li", {}, element("span", {}, fill(words.more, { name: label, number, total: amount(total, name) })),
-      element("button", { type: "button", "aria-label": fill(words.try_label, { name: label, number }),
-        onclick: () => type(name, decimalText(total)) }, words.try));
+    if (falls) return element("li", {}, fill(words.falls, { name: label }));
+    const number = further[i] === null ? null : amount({ digits: further[i], places: 0 }, name);
+    const total = number && amount(plus(values[i], further[i]), name);
+    const text = kind === "step" ? fill(words.step_more, { name: label, clauses: clauses(further[i], own[i], name) })
+      : fill(number ? words.stage_more : words.no_number, { name: label, number, total });
+    return element("li", {}, element("span", {}, text),
+      number && element("button", { type: "button", "aria-label": fill(words.try_label, { name: label, number }),
+        onclick: () => type(name, decimalText(plus(values[i], further[i]))) }, words.try));
   });
   return part(words[`to_next_${kind}`],
     element("p", {}, ...pieces(words[`next_${kind}`], {
       step: stepText(program, index), threshold: decimalText(program.thresholds[index]), rate: rateOf(program, index) })),
     element("ul", { class: "further" }, ...items));
+}
+
+// How many more it takes, as hensa explains it.
+function clauses(fixed, own, name) {
+  const said = (number, key) => number === null ? words.clauses[`${key}_none`]
+    : fill(words.clauses[key], { number: amount({ digits: number, places: 0 }, name) });
+  if (own === undefined) return said(fixed, "fixed");
+  if (fixed !== null && fixed === own) return said(fixed, "same");
+  return [said(fixed, "fixed"), said(own, "own")].join(words.clauses.and);
 }
 
 // How the score comes about.
@@ -333,6 +347,7 @@ function legend(program) {
 // --- the page ---------------------------------------------------------------------------------------------------------
 
 const inputs = new Map();
+const problems = new Map(); // what is wrong with what was typed, by the name of the field
 const answers = document.getElementById("answers");
 const spoken = document.getElementById("status");
 let saying = 0;
@@ -349,6 +364,8 @@ function show() {
     const input = inputs.get(field.name);
     const { value, problem } = read(field, input.value);
     known.set(field.name, value);
+    if (problem) problems.set(field.name, problem);
+    else problems.delete(field.name);
     input.setAttribute("aria-invalid", problem ? "true" : "false");
     document.getElementById(`problem-${field.name}`).textContent = problem;
   }

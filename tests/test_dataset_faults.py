@@ -72,7 +72,7 @@ def test_killed_before_any_step_a_run_leaves_the_old_or_the_new_and_the_next_one
 
 @posix
 @pytest.mark.parametrize(
-    ("start", "number"), [("over", 10), *(pytest.param(start, 300, marks=pytest.mark.long) for start in STARTS)]
+    ("start", "number"), [("over", 10), *(pytest.param(start, 40, marks=pytest.mark.long) for start in STARTS)]
 )
 def test_killed_at_any_moment_a_run_leaves_the_old_or_the_new_and_the_next_one_completes_it(tmp_path, start, number):
     assert len(killed(tmp_path, "moments", str(number), start)) == number

@@ -176,6 +176,9 @@ def test_rows_without_an_id_column_are_numbered(scored):
     page = Page(report(scored(EXAMPLE.drop_columns("referrer_id"))))
     assert page.tables["Top referrers"][:2][0][:2] == ["Rank", "Row (from 0)"]
     assert page.tables["Top referrers"][1][:2] == ["1", "99"]
+    told = "The file has no column referrer_id, so rows are numbered; --id NAME names another column of ids."
+    assert told in page.texts
+    assert told not in Page(report(scored(EXAMPLE))).texts
 
 
 def test_nulls_are_reported(scored):
@@ -198,7 +201,7 @@ def test_the_record_is_shown(scored):
 
 def test_a_csv_gives_the_page_of_the_parquet_file(scored):
     pages = [report(scored(EXAMPLE, suffix=suffix)) for suffix in (".parquet", ".csv", ".arrow")]
-    assert pages[0] == pages[1] == pages[2]
+    assert pages[0] == pages[1].replace("wrote beside the file", "wrote into the file") == pages[2]
 
 
 def test_decimal_bases_are_added_up_exactly(scored):
@@ -245,6 +248,29 @@ def test_cohorts_have_no_common_mean(scored):
     page = Page(report(scored(rows, "--by", "site")))
     assert not any(text.startswith("Mean ") and "59.9" in text for text in page.texts)
     assert any("of 2 cohorts by site" in text for text in page.texts)
+    assert "Mean and standard deviation that the rows were scored by" not in page.tables
+    assert any("deviation of its own cohort" in text and text.endswith("cohorts: 2.") for text in page.texts)
+
+
+@pytest.mark.parametrize(("suffix", "where"), [(".parquet", "into"), (".arrow", "into"), (".csv", "beside")])
+def test_it_says_where_the_record_is(scored, suffix, where):
+    page = Page(report(scored(EXAMPLE, suffix=suffix)))
+    assert f"From the record that hensa score wrote {where} the file." in page.texts
+
+
+def test_of_no_rows_it_says_so_and_draws_nothing(scored):
+    rows = pa.table({"cumulative_referrals": [1], "own_points": [0], "friend_points": [5]}).slice(1)
+    text = report(scored(rows, "-p", "hapi-tomo"))
+    assert "There are no rows." in Page(text).texts
+    assert specs_of(text) == {}
+
+
+@pytest.mark.parametrize("name", ["rep.pdf", "rep"])
+def test_a_page_has_the_suffix_of_one(scored, tmp_path, name):
+    result = typer_testing.CliRunner().invoke(cli.app, ["report", scored(EXAMPLE), "-o", str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert "ends in none of .html, .htm" in " ".join(result.output.replace("│", " ").split())
+    assert not (tmp_path / name).exists()
 
 
 def test_a_result_without_a_score_or_a_rate_has_the_other_sections(scored):
@@ -344,6 +370,15 @@ def test_a_restatement(tmp_path):
         ["All", "5", "-1,989"],
     ]
     assert page.tables["Gain the most"][1] == ["1", "6", "0", "9", "+9"]
+    assert page.tables["Who gains and who loses"][0] == [
+        "Points before",
+        "Gain",
+        "Lose",
+        "Points gained",
+        "Points lost",
+        "Difference",
+    ]
+    assert page.tables["Who gains and who loses"][-1] == ["All", "3", "2", "18", "2,007", "-1,989"]
     assert page.tables["Lose the most"][1] == ["1", "3", "3,000", "1,000", "-2,000"]
 
 

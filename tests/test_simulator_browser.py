@@ -455,6 +455,7 @@ def command(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     pq.write_table(pa.table(WORKED), "rows.parquet")
+    pq.write_table(pa.table(WORKED).slice(100), "empty.parquet")
     return lambda *arguments: testing.CliRunner().invoke(app, [*arguments])
 
 
@@ -475,6 +476,7 @@ def test_the_command_makes_one_page_from_rows_and_from_their_population(command)
         (["rows.parquet", "--beside", "hapi-tomo"], 2, "--program and --beside are for --simulator"),
         (["population.json"], 2, "a population, --program and --beside are for --simulator"),
         (["--simulator", "none.json"], 1, "none.json: No such file"),
+        (["--simulator", "empty.parquet"], 1, "empty.parquet: the population is empty"),
     ],
 )
 def test_the_command_refuses_in_words(command, arguments, code, sentence):

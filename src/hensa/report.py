@@ -37,7 +37,7 @@ from hensa.figures import (
     score_edges,
     wide_edges,
 )
-from hensa.files import batches, naming, schema_of
+from hensa.files import batches, format_of, naming, schema_of
 from hensa.ledger import FINDINGS, KEY
 from hensa.manifest import Manifest
 from hensa.page import Lang, data_island, render
@@ -103,7 +103,8 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
         raise DataError(f'lang is {lang!r}; it must be "en" or "ja".')
     record, paths, expected = _opened(path)
     with naming(path):
-        about = About(record, schema_of(paths[0]), Words(lang), None if hide_ids else id)
+        kept = "manifest" if os.path.isdir(path) else "beside" if format_of(path) == "csv" else "inside"
+        about = About(record, schema_of(paths[0]), Words(lang), None if hide_ids else id, kept)
         match record.run:
             case audit.Score():
                 found: Scored | Compared | Restated = Scored(about, record.run)
@@ -239,14 +240,21 @@ class About:
     schema: pa.Schema
     words: Words
     id: str | None
+    kept: str
+    """Where the record is: "inside" the file, "beside" it, or in the "manifest" of a dataset."""
 
     def has(self, name: str) -> bool:
         return name in self.schema.names
 
+    def tell_of_ids(self, section: Section, ids: Sequence[str]) -> None:
+        """That rows are numbered where there is no column of ids."""
+        if self.id is not None and not ids:
+            section.text(self.words("no_id", column=self.id))
+
     def made(self, facts: list[tuple[str, str]]) -> Section:
         """How the file was made."""
         words, record = self.words, self.record
-        section = Section("run", words("run"), words("run_lead", command=record.command))
+        section = Section("run", words("run"), words(f"run_lead_{self.kept}", command=record.command))
         for kind, rules in record.rules():
             name = rules.program.name if kind == "program" else kind
             facts.append((words("program"), f"{name} · SHA-256 {rules.sha256}"))
@@ -461,12 +469,13 @@ class Scored:
     def sections(self) -> Iterator[Section]:
         """The page, from top to bottom."""
         yield self._summary()
-        yield self._measures()
-        yield self._score()
-        yield self._bands()
-        yield self._event_table()
-        yield self._shares()
-        yield self._largest()
+        if self._rows:
+            yield self._measures()
+            yield self._score()
+            yield self._bands()
+            yield self._event_table()
+            yield self._shares()
+            yield self._largest()
         yield self._quality()
         yield self._made()
 
@@ -499,6 +508,8 @@ class Scored:
         if self._about.has("friend_reward"):
             tiles.append((words("friend_points_paid"), f"{self._friends.totals()[0]:,}"))
         section.tiles(tiles)
+        if not self._rows:
+            section.text(words("no_rows"))
         return section
 
     def _measures(self) -> Section:
@@ -542,7 +553,9 @@ class Scored:
             )
             if name in (measure.column for measure in self._program.measures):
                 facts.append((name, bins, mean, sd))
-        if facts and isinstance(rule, StandardScore):
+        if facts and self._run.by:
+            section.text(words("own_cohort", n=f"{self._run.population.cohorts:,}"))
+        elif facts and isinstance(rule, StandardScore):
             rows = [
                 (words.column(name), number(mean), number(sd), cell(bins.lowest), cell(bins.highest))
                 for name, bins, mean, sd in facts
@@ -718,6 +731,7 @@ class Scored:
         found = list(self._top)
         if not found:
             return section
+        self._about.tell_of_ids(section, self._ids)
         shown = [name for name in self._shown if name not in self._ids]
         headings, rows = _rank_headings(words, self._about, self._ids), []
         for rank, (place, row) in enumerate(found, start=1):
@@ -745,7 +759,7 @@ class Scored:
             for name, n in self._nulls.items()
             if n and not (isinstance(program.rule, Stages) and name == program.rule.previous)
         ]
-        if not any(level for level, _ in notes):
+        if self._rows and not any(level for level, _ in notes):
             notes.append(("", words("note_complete")))
         population = self._population
         if population is not None and not population.by:
@@ -1023,10 +1037,12 @@ def _change_sections(
         for bin, part in zip(bins, parts, strict=True)
         if part.rows
     ]
-    headings = [column, *words.columns("gain lose stay gained lost difference")]
+    # A restatement writes none of the rows that stay, unless they are missing on a side.
+    has_stays = bool(name or total.stays)
+    headings = [column, *words.columns(f"gain lose {'stay ' if has_stays else ''}gained lost difference")]
 
     def line(name: str, part: Tally) -> list[str]:
-        counts = (part.gains, part.loses, part.stays, part.gained, part.lost)
+        counts = (part.gains, part.loses, *([part.stays] if has_stays else []), part.gained, part.lost)
         return [name, *(f"{count:,}" for count in counts), f"{part.difference:+,}" if part.difference else "0"]
 
     if used:
@@ -1061,10 +1077,16 @@ def _change_sections(
                 (label, f"{bin.count:,}", percent(bin.count, total.rows))
                 for label, bin in zip(labels, filled, strict=True)
             ],
-            legend=[("var(--gain)", words("gain")), ("var(--lose)", words("lose")), ("var(--muted)", words("stay"))],
+            legend=[
+                ("var(--gain)", words("gain")),
+                ("var(--lose)", words("lose")),
+                *([("var(--muted)", words("stay"))] if has_stays else []),
+            ],
         )
     yield sizes
     largest = Section(f"largest{suffix}", words("largest") + against, words("largest_lead"))
+    if any(changes.gains) or any(changes.losses):
+        about.tell_of_ids(largest, ids)
     for key, top in (("largest_gains", changes.gains), ("largest_losses", changes.losses)):
         rows = []
         for rank, (place, row) in enumerate(top, start=1):

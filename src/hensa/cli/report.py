@@ -7,6 +7,7 @@ from typing import Annotated
 import hensa
 import hensa.report
 from hensa.cli.options import keep_apart, stored_population, with_format
+from hensa.errors import HensaError
 from hensa.files import naming, read, replacing
 from hensa.population import Population
 from hensa.program import Program
@@ -33,6 +34,12 @@ def is_population(path: str) -> bool:
     return path.lower().endswith(".json")
 
 
+def page(path: str) -> str:
+    if path != "-" and not path.lower().endswith((".html", ".htm")):
+        raise typer.BadParameter(f"{path} ends in none of .html, .htm")
+    return path
+
+
 def report(
     source: Annotated[
         str,
@@ -42,7 +49,9 @@ def report(
             help="A file or dataset that hensa wrote; with --simulator a population (FILE.json), or rows.",
         ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.html", help="The page; - is stdout.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE.html", callback=page, help="The page; - is stdout.")
+    ],
     lang: Annotated[PageLang, typer.Option(help="Language of the page.")] = PageLang.en,
     hide_ids: Annotated[bool, typer.Option("--hide-ids", help="Leave out the ids of rows.")] = False,
     id: Annotated[str, typer.Option("--id", metavar="NAME", help="The column of ids.")] = "referrer_id",
@@ -89,9 +98,9 @@ def report(
             text = simulator_page(rules, population, others, lang.value)
         else:
             text = hensa.report.report(source, lang.value, hide_ids=hide_ids, id=id)
-        page = text.encode()
-        file.write(page)
-    say(f"{len(page):,} bytes of HTML in {sum(run.times.values()):.2f} s")
+        written = text.encode()
+        file.write(written)
+    say(f"{len(written):,} bytes of HTML in {sum(run.times.values()):.2f} s")
 
 
 def population_of(path: str, rules: Program) -> Population:
@@ -99,4 +108,7 @@ def population_of(path: str, rules: Program) -> Population:
     if not rules.measures:
         return Population(0, 0)
     stored = stored_population(path if is_population(path) else None, None)
-    return hensa.population(read(path, rules.columns), rules) if stored is None else stored
+    population = hensa.population(read(path, rules.columns), rules) if stored is None else stored
+    if not population.count:
+        raise HensaError("the population is empty; a simulator needs one of at least one row")
+    return population

@@ -366,7 +366,7 @@ def test_the_rows_of_a_ledger_from_standard_input_are_verified():
     assert process(*run, input=data).returncode == 0
     assert record_of("month.parquet")["inputs"][1]["sha256"] == hashlib.sha256(data).hexdigest()
     again = process("verify", "month.parquet", "--input", "members.csv", "--input", "-", input=data)
-    assert b"the same, bit for bit: 1 rows" in again.stdout
+    assert b"the same, bit for bit: 1 row," in again.stdout
 
 
 def test_another_version_or_kernel_is_verified_just_the_same_and_named():

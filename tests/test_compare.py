@@ -435,7 +435,7 @@ def test_the_command_prints_costs_winners_and_losers(month):
         ["unknown", "0", "0", "1", "0", "0"],
         ["all", "1", "1", "2", "+20", "-30"],
     ]
-    assert "1 rows have no reward under low or high: not compared" in result.stderr
+    assert "1 row has no reward under low or high: not compared" in result.stderr
 
 
 def test_winners_and_losers_of_a_hundred_million_rows_fit_80_columns():

@@ -185,8 +185,8 @@ def test_nulls_are_reported(scored):
     rows = EXAMPLE.set_column(2, "ad_users", pa.array([7] * 98 + [None, 7]))
     page = Page(report(scored(rows)))
     assert page.tiles["Rows"] == "100"
-    assert any(text.startswith("1 rows (1.00%) have no result") for text in page.texts)
-    assert "Ad users is null in 1 rows." in page.texts
+    assert any(text.startswith("1 row (1.00%) without a result") for text in page.texts)
+    assert "Ad users is null in 1 row." in page.texts
     assert page.tables["Bands of rates"][-1][1] == "99"
 
 
@@ -265,6 +265,12 @@ def test_of_no_rows_it_says_so_and_draws_nothing(scored):
     assert specs_of(text) == {}
 
 
+def test_one_row_is_told_of_in_the_singular(scored):
+    text = report(scored(EXAMPLE.slice(0, 1)))
+    assert {"to 1 row", "the 1 row with the most points"} <= {*Page(text).texts}
+    assert re.findall(r"\b1 (?:rows|points|ids|cohorts|steps)\b", text) == []
+
+
 @pytest.mark.parametrize("name", ["rep.pdf", "rep"])
 def test_a_page_has_the_suffix_of_one(scored, tmp_path, name):
     result = typer_testing.CliRunner().invoke(cli.app, ["report", scored(EXAMPLE), "-o", str(tmp_path / name)])
@@ -330,7 +336,7 @@ def test_a_comparison_has_the_tallies_that_compare_gives(tmp_path, band):
         assert [row[0] for row in rows[1:-1]] == ["1", "2", "3–9", "1,000 or more"]
     assert page.tiles["hapi-tomo"] == f"{found.costs['hapi-tomo']:,}"
     assert page.tiles["hapitas-friend"] == f"{found.costs['hapitas-friend']:,}"
-    assert "1 rows have no reward under hapi-tomo or hapitas-friend: they are not compared." in page.texts
+    assert "1 row has no reward under hapi-tomo or hapitas-friend: not compared." in page.texts
     differences = found.rows["hapitas-friend_difference"].to_pylist()
     losses = sorted((d, i + 1) for i, d in enumerate(differences) if d is not None and d < 0)
     assert [row[1] for row in page.tables["Lose the most"][1:]] == [str(i) for _, i in losses]

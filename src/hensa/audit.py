@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 import hensa
 from hensa import kernels
+from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.events import Event
 from hensa.files import (
@@ -668,7 +669,7 @@ class Kept:
         what = (
             f"{len(self.content):,} characters"
             if isinstance(self.content, str)
-            else f"{self.content.num_rows:,} rows, {self.content.num_columns} columns"
+            else f"{Count(self.content.num_rows):row}, {Count(self.content.num_columns):column}"
         )
         yield f"the same, bit for bit: {what}"
 

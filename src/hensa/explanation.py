@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 from hensa.cohorts import names_of
+from hensa.counts import Count
 from hensa.errors import DataError
 from hensa.next_step import Further, FurtherStages, paying_runs, rate_of
 from hensa.population import Population
@@ -27,8 +28,8 @@ WORDS: dict[str, Words] = {
         "unscored": "You have no score.",
         "missing": "{name}: not known.",
         "all_alike": "{name}: the same for all of them.",
-        "population": "You are compared with a population of {count} members.",
-        "cohort": "You are compared with the {count} members of {cohort}.",
+        "population": "You are compared with a population of {count:member}.",
+        "cohort": "You are compared with the {count:member} of {cohort}.",
         "measure": "{name}: you have {amount}. The mean is {mean} and the standard deviation {sd}, so your standard "
         "score is ({value} - {mean}) / {sd}{scale} + {centre} = {standard_score}.",
         "constant": "{name}: you have {amount}, as has every one of them, so your standard score is {centre}.",
@@ -480,7 +481,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
     yield words["paid" if reward else "rated"].format(rate=rate, points=reward and f"{reward['points']:,}")
     named_cohort = facts["cohort"] or {}
     yield words["cohort" if named_cohort else "population"].format(
-        count=f"{facts['count']:,}",
+        count=Count(facts["count"]),
         cohort=words["comma"].join(f"{name} {value}" for name, value in named_cohort.items()),
     )
     for measure in facts["measures"]:

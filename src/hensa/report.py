@@ -17,6 +17,7 @@ from hensa import audit, charts
 from hensa.audit import Record
 from hensa.charts import Spec
 from hensa.comparison import EDGES, Tally
+from hensa.counts import Count
 from hensa.errors import DataError, HensaError
 from hensa.explanation import NAMES
 from hensa.figures import (
@@ -259,10 +260,10 @@ class About:
             name = rules.program.name if kind == "program" else kind
             facts.append((words("program"), f"{name} · SHA-256 {rules.sha256}"))
         for input_ in record.inputs[:INPUTS]:
-            rows = "" if input_.rows is None else words("n_rows", n=f"{input_.rows:,}") + " · "
+            rows = "" if input_.rows is None else words("n_rows", n=Count(input_.rows)) + " · "
             facts.append((words("input"), f"{input_.name} · {rows}SHA-256 {input_.sha256}"))
         if len(record.inputs) > INPUTS:
-            facts.append((words("input"), words("more_inputs", n=f"{len(record.inputs) - INPUTS:,}")))
+            facts.append((words("input"), words("more_inputs", n=Count(len(record.inputs) - INPUTS))))
         facts.append((words("made_on"), f"hensa {record.hensa} · {record.kernel} · pyarrow {record.pyarrow}"))
         section.facts(facts)
         section.text(words("verify"))
@@ -463,7 +464,7 @@ class Scored:
         words, parts = self._about.words, []
         if self._run.month:
             parts.append(words("month_is", month=self._run.month))
-        parts.append(words("n_rows", n=f"{n_rows:,}"))
+        parts.append(words("n_rows", n=Count(n_rows)))
         return " · ".join(parts)
 
     def sections(self) -> Iterator[Section]:
@@ -494,9 +495,9 @@ class Scored:
     def _summary(self) -> Section:
         words, total = self._about.words, self._concentration.total
         section = Section("summary", words("summary"))
-        tiles: list[tuple[str, ...]] = [(words("rows"), f"{self._rows:,}", words("unscored", n=f"{self._unscored:,}"))]
+        tiles: list[tuple[str, ...]] = [(words("rows"), f"{self._rows:,}", words("unscored", n=Count(self._unscored)))]
         if self._about.has("reward"):
-            tiles.append((words("points_paid"), f"{total:,}", words("to_rows", n=f"{self._paid:,}")))
+            tiles.append((words("points_paid"), f"{total:,}", words("to_rows", n=Count(self._paid))))
             base = self._base_total()
             if base:
                 share = percent(Fraction(total), Fraction(base))
@@ -504,7 +505,7 @@ class Scored:
                 tiles.append((words("mean_rate"), share, of))
             if total > 0 and not self._concentration.negatives:
                 one = self._concentration.share_of_top(Fraction(1, 100))
-                tiles.append((words("top_1"), share_text(one), words("top_rows", n=f"{one.rows:,}")))
+                tiles.append((words("top_1"), share_text(one), words("top_rows", n=Count(one.rows))))
         if self._about.has("friend_reward"):
             tiles.append((words("friend_points_paid"), f"{self._friends.totals()[0]:,}"))
         section.tiles(tiles)
@@ -539,7 +540,7 @@ class Scored:
                     "histogram_label",
                     column=title,
                     bin=labels[filled.index(peak)],
-                    n=f"{peak.count:,}",
+                    n=Count(peak.count),
                     low=cell(bins.lowest),
                     high=cell(bins.highest),
                 ),
@@ -554,7 +555,7 @@ class Scored:
             if name in (measure.column for measure in self._program.measures):
                 facts.append((name, bins, mean, sd))
         if facts and self._run.by:
-            section.text(words("own_cohort", n=f"{self._run.population.cohorts:,}"))
+            section.text(words("own_cohort", n=Count(self._run.population.cohorts)))
         elif facts and isinstance(rule, StandardScore):
             rows = [
                 (words.column(name), number(mean), number(sd), cell(bins.lowest), cell(bins.highest))
@@ -587,7 +588,7 @@ class Scored:
                 for label, bin in zip(labels, bins, strict=True)
                 if bin.count
             ],
-            caption=words("scores_open", low=cell(bins[-1].low), n=f"{bins[-1].count:,}") if bins[-1].count else "",
+            caption=words("scores_open", low=cell(bins[-1].low), n=Count(bins[-1].count)) if bins[-1].count else "",
             legend=[("var(--mark)", words("centre_is", centre=cell(rule.centre)))],
         )
         domain = _domain(bins)
@@ -600,7 +601,7 @@ class Scored:
             words("rate_title"),
             charts.rate_line([(float("-inf"), lowest), *steps], domain, words("score"), words("rate_axis")),
             words(
-                "rate_label", n=f"{len(steps):,}", low=rate_text(min(rates.shares)), high=rate_text(max(rates.shares))
+                "rate_label", n=Count(len(steps)), low=rate_text(min(rates.shares)), high=rate_text(max(rates.shares))
             ),
             words.columns("score_from rate"),
             [(f"{step.threshold:,}", rate_text(share)) for step, share in zip(rates.steps, rates.shares, strict=True)],
@@ -656,10 +657,10 @@ class Scored:
         if has_points:
             headings += words.columns("points share_points")
         series = [
-            (words("share_rows"), [n / (all_rows or 1) for n in rows], [words("n_rows", n=f"{n:,}") for n in rows])
+            (words("share_rows"), [n / (all_rows or 1) for n in rows], [words("n_rows", n=Count(n)) for n in rows])
         ]
         if has_points and all_points > 0:
-            texts = [words("n_points", n=f"{own:,}") for own in paid]
+            texts = [words("n_points", n=Count(own)) for own in paid]
             series.append((words("share_points"), [own / all_points for own in paid], texts))
         first = max(range(len(rows)), key=lambda i: rows[i])
         section.chart(
@@ -710,7 +711,7 @@ class Scored:
         tops = [(percent(part, digits=digits), found.share_of_top(part)) for part, digits in _PARTS]
         section.tiles(
             [
-                (words("top_part", part=part), share_text(share), words("top_rows", n=f"{share.rows:,}"))
+                (words("top_part", part=part), share_text(share), words("top_rows", n=Count(share.rows)))
                 for part, share in tops
             ]
         )
@@ -752,10 +753,10 @@ class Scored:
         notes = []
         if self._unscored:
             notes.append(
-                ("warn", words("note_unscored", n=f"{self._unscored:,}", share=percent(self._unscored, self._rows)))
+                ("warn", words("note_unscored", n=Count(self._unscored), share=percent(self._unscored, self._rows)))
             )
         notes += [
-            ("warn", words("note_nulls", column=words.column(name), n=f"{n:,}"))
+            ("warn", words("note_nulls", column=words.column(name), n=Count(n)))
             for name, n in self._nulls.items()
             if n and not (isinstance(program.rule, Stages) and name == program.rule.previous)
         ]
@@ -767,9 +768,9 @@ class Scored:
                 if self._moments(name)[1] == 0:
                     notes.append(("warn", words("note_constant", column=words.column(name))))
         if run.population.source == "file":
-            notes.append(("", words("note_stored", n=f"{run.population.count:,}")))
+            notes.append(("", words("note_stored", n=Count(run.population.count))))
         if run.by:
-            notes.append(("", words("note_cohorts", n=f"{run.population.cohorts:,}", by=", ".join(run.by))))
+            notes.append(("", words("note_cohorts", n=Count(run.population.cohorts), by=", ".join(run.by))))
         if run.month is None:
             notes.append(("", words("note_no_month")))
         elif run.any_month:
@@ -799,9 +800,9 @@ class Scored:
         if program.measures:
             source = words(f"population_{run.population.source}")
             facts.append(
-                (words("scored_against"), words("population_is", source=source, n=f"{run.population.count:,}"))
+                (words("scored_against"), words("population_is", source=source, n=Count(run.population.count)))
             )
-        facts.append((words("without_result"), words("n_rows", n=f"{self._unscored:,}")))
+        facts.append((words("without_result"), words("n_rows", n=Count(self._unscored))))
         return self._about.made(facts)
 
 
@@ -878,7 +879,7 @@ class Compared:
 
     def lead(self, n_rows: int) -> str:
         """The comparison in a line."""
-        return self._about.words("n_rows", n=f"{n_rows:,}")
+        return self._about.words("n_rows", n=Count(n_rows))
 
     def sections(self) -> Iterator[Section]:
         """The page, from top to bottom."""
@@ -909,7 +910,7 @@ class Compared:
                 f"{name}_reward",
             )
             if total.missing:
-                notes.append(("warn", words("note_missing", n=f"{total.missing:,}", first=self._names[0], other=name)))
+                notes.append(("warn", words("note_missing", n=Count(total.missing), first=self._names[0], other=name)))
         quality = Section("notes", words("notes"))
         quality.notes([*(notes or [("", words("note_all_compared"))]), *self._about.ledger_notes()])
         yield quality
@@ -959,7 +960,7 @@ class Restated:
     def lead(self, n_rows: int) -> str:
         """The restatement in a line."""
         words = self._about.words
-        return words("restated_lead", n=f"{n_rows:,}", policy=words(f"policy_{self._run.policy}"))
+        return words("restated_lead", n=Count(n_rows), policy=words(f"policy_{self._run.policy}"))
 
     def sections(self) -> Iterator[Section]:
         """The page, from top to bottom."""
@@ -969,7 +970,7 @@ class Restated:
         tiles: list[tuple[str, ...]] = [
             (words("to_pay"), f"{to_pay:,}"),
             (words("to_get_back"), f"{to_get_back:,}"),
-            (words("due"), f"{to_pay + to_get_back:+,}", words("to_ids", n=f"{self._n_due:,}")),
+            (words("due"), f"{to_pay + to_get_back:+,}", words("to_ids", n=Count(self._n_due))),
         ]
         before = self._about.record.inputs[0].rows
         if before is not None:
@@ -994,7 +995,7 @@ class Restated:
         )
         quality = Section("notes", words("notes"))
         notes = [
-            ("warn", words("note_status", n=f"{status[name]:,}", what=words(f"status.{name}")))
+            ("warn", words("note_status", n=Count(status[name]), what=words(f"status.{name}")))
             for name in ("missing_before", "missing_after")
             if status[name]
         ]
@@ -1071,7 +1072,7 @@ def _change_sections(
         sizes.chart(
             words("sizes_title"),
             charts.histogram(filled, labels, words("difference"), words("rows"), unit=1.0, colours=colours),
-            words("sizes_label", gains=f"{total.gains:,}", loses=f"{total.loses:,}", stays=f"{total.stays:,}"),
+            words("sizes_label", gains=Count(total.gains), loses=Count(total.loses), stays=Count(total.stays)),
             words.columns("difference rows share"),
             [
                 (label, f"{bin.count:,}", percent(bin.count, total.rows))

@@ -16,6 +16,7 @@ from math import lcm
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from hensa.counts import Count
 from hensa.errors import DataError
 from hensa.explanation import NAMES, WORDS
 from hensa.moments import Exact, Moments
@@ -34,7 +35,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "en": {
         "title": "What is my rate?",
         "lead": "Type your numbers and see your score, your rate and your points, and what the next step takes.",
-        "compared": "You are compared with {count} members. Their mean and standard deviation are in this page, but "
+        "compared": "You are compared with {count:member}. Their mean and standard deviation are in this page, but "
         "nothing about any one of them, and nothing that you type leaves it.",
         "your_numbers": "Your numbers",
         "no_script": "This page needs JavaScript to compute.",
@@ -283,7 +284,7 @@ def simulator_page(program: Program, population: Population, beside: Sequence[Pr
         words["title"],
         scripts=[_script("exact.js"), _script("simulator.js")],
         page=words,
-        compared=words["compared"].format(count=f"{population.count:,}"),
+        compared=words["compared"].format(count=Count(population.count)),
         island=data_island("data", data),
     )
 

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 
 from hensa.columns import exact_sum
 from hensa.comparison import Tally
+from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import sentence
 from hensa.population import Population
@@ -245,7 +246,7 @@ class Run:
 
 
 def cohorts(population: Population) -> str:
-    return f", in {len(population.cohorts):,} cohorts by {', '.join(population.by)}" if population.by else ""
+    return f", in {Count(len(population.cohorts)):cohort} by {', '.join(population.by)}" if population.by else ""
 
 
 def moments_table(population: Population) -> Table:

@@ -20,6 +20,7 @@ from hensa.cli.options import (
     writable_if_any,
 )
 from hensa.comparison import EDGES
+from hensa.counts import Count
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
 from hensa.terminal import Run, console, costs_table, printer, say, typer, winners_table
@@ -112,5 +113,6 @@ def compare(
         say(f"{name} pays {points:,} points to friends besides")
     for name, total in found.totals.items():
         if total.missing:
-            say(f"{total.missing:,} rows have no reward under {next(iter(found.costs))} or {name}: not compared")
+            missing = Count(total.missing)
+            say(f"{missing:row has|rows have} no reward under {next(iter(found.costs))} or {name}: not compared")
     run.report(rows.num_rows)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from hensa.audit import Score
+from hensa.counts import Count
 from hensa.dataset import MEMORY, Plan, plan, score_dataset
 from hensa.errors import HensaError
 from hensa.files import FORMATS
@@ -94,8 +95,9 @@ def tell(manifest: Manifest) -> None:
     """What a manifest tells, on standard error."""
     made = manifest.record.run
     assert isinstance(made, Score)
-    recorded, many = made.population, f" in {made.population.cohorts:,} cohorts by {', '.join(made.by)}" * bool(made.by)
-    rows = f"{manifest.rows:,} rows in {len(manifest.parts):,} files, {manifest.nulls:,} of them null{many}"
+    recorded = made.population
+    many = f" in {Count(recorded.cohorts):cohort} by {', '.join(made.by)}" * bool(made.by)
+    rows = f"{Count(manifest.rows):row} in {Count(len(manifest.parts)):file}, {manifest.nulls:,} of them null{many}"
     say(f"{made.program.program.name}: {rows}")
     tables = [] if recorded.moments is None else [moments_table(Population.from_json(json.dumps(recorded.moments)))]
     if manifest.points:
@@ -119,18 +121,20 @@ def show_plan(planned: Plan, threads: int | None, memory: int | None) -> None:
     allowed = MEMORY if memory is None else memory
     used = planned.threads(allowed, threads)
     printer.print(parts, "", columns, "", sep="\n")
-    printer.print(f"{planned.rows:,} rows in {len(planned.surveys):,} files of {on_disk:,} bytes")
-    printer.print(f"{len(planned.fragments):,} parts to write, {used} at a time, in up to {planned.takes:,} bytes each")
+    printer.print(f"{Count(planned.rows):row} in {Count(len(planned.surveys)):file} of {on_disk:,} bytes")
+    printer.print(
+        f"{Count(len(planned.fragments)):part} to write, {used} at a time, in up to {planned.takes:,} bytes each"
+    )
 
 
 def verify_files(output: str) -> None:
     """Compare a dataset with its manifest."""
     manifest = Manifest.load(output)
-    print(f"{output}: {manifest.record.command} of {len(manifest.record.inputs):,} files, run {manifest.run}")
+    print(f"{output}: {manifest.record.command} of {Count(len(manifest.record.inputs)):file}, run {manifest.run}")
     for kind, rules in manifest.record.rules():
         print(f"{kind} sha256 {rules.sha256}")
     staging = Staging(output)
     staging.check_listed(manifest)
     n_parts = sum(1 for _ in manifest.check(output))
     points = "".join(f", {total:,} {name}" for name, total in manifest.points.items())
-    print(f"as its manifest states, byte for byte: {n_parts:,} files, {manifest.rows:,} rows{points}")
+    print(f"as its manifest states, byte for byte: {Count(n_parts):file}, {Count(manifest.rows):row}{points}")

@@ -19,6 +19,7 @@ from hensa.cli.options import (
     readable,
     readable_or_none,
 )
+from hensa.counts import Count
 from hensa.events import Event, entered_by
 from hensa.files import naming, read, replacing, write
 from hensa.terminal import Run, boards_of, boards_table, console, say, show, signed, total_of, totals_table, typer
@@ -65,7 +66,7 @@ def rank(
         print(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
         until = f" by {rules.entry_until}" if rules.entry_until else ""
-        say(f"{rules.name}: {rows.num_rows:,} rows, {entrants:,} entered{until}")
+        say(f"{rules.name}: {Count(rows.num_rows):row}, {entrants:,} entered{until}")
         show(boards_table(found))
     run.report(rows.num_rows)
 
@@ -143,6 +144,6 @@ def compensate(
         record = prints.record(audit.Compensate(event=Rules.read(event)), *inputs)
         with run.stage("write", total=paid.num_rows) as advance:
             write(file, output, record.on(paid.schema), in_groups(paid), advance)
-    say(f"{rows.num_rows:,} rows, {paid.num_rows:,} ids are paid")
+    say(f"{Count(rows.num_rows):row}, {Count(paid.num_rows):id is|ids are} paid")
     show(totals_table({name: total_of(paid[name]) for name in ("flat", "points")}))
     run.report(rows.num_rows)

@@ -22,6 +22,7 @@ from hensa.cli.options import (
     keep_apart,
     stored_population,
 )
+from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
@@ -126,7 +127,7 @@ def next_step(
         record = prints.record(made, (source, rows.num_rows), *counted.file(population))
         with run.stage("write", total=found.num_rows) as advance:
             write(file, output, record.on(found.schema), in_groups(found), advance)
-    say(f"{found.num_rows:,} rows")
+    say(f"{Count(found.num_rows):row}")
     run.report(found.num_rows)
 
 
@@ -138,5 +139,5 @@ def row_of(rows: pa.Table, name: str, id: str) -> int:
         )
     found = pc.indices_nonzero(pc.equal(rows[name].cast(pa.string()), id))
     if len(found) != 1:
-        raise HensaError(f"found {len(found):,} rows whose {name} is {id}; exactly one is needed")
+        raise HensaError(f"found {Count(len(found)):row} whose {name} is {id}; exactly one is needed")
     return int(found[0].as_py())

@@ -8,6 +8,7 @@ import pyarrow as pa
 from hensa import audit
 from hensa.audit import Fingerprints, Record, Rules
 from hensa.cli.options import Target, Threads, keep_apart, monthly, readable, writable
+from hensa.counts import Count
 from hensa.files import FORMATS, naming, replacing, write
 from hensa.ledger import FINDINGS, FriendLedger, Ledger
 from hensa.sample import sample as make_sample
@@ -76,7 +77,7 @@ def rows(
         with run.stage("write", total=ledger.counts[ledger.counted]) as advance:
             found = ledger.rows()
             write(file, output, record.on(found.schema), (pa.Table.from_batches([part]) for part in found), advance)
-    say(f"{ledger.counts[ledger.counted]:,} rows of {month} in {zone}")
+    say(f"{Count(ledger.counts[ledger.counted]):row} of {month} in {zone}")
     counted = plain_table("counted", "")
     for name, count in ledger.counts.items():
         counted.add_row(name, f"{count:,}")
@@ -121,7 +122,7 @@ def sample(
                 write(
                     file, path, record.on(reader.schema), (pa.Table.from_batches([batch]) for batch in reader), advance
                 )
-        say(f"{n:,} members")
+        say(f"{Count(n):member}")
         run.report(n)
         return
     writable(output)
@@ -129,5 +130,5 @@ def sample(
         rows = make_sample(n, seed)
         record = Record.of(audit.Sample(n=n, seed=seed))
         write(file, output, record.on(rows.schema), (pa.Table.from_batches([batch]) for batch in rows), advance)
-    say(f"{n:,} rows")
+    say(f"{Count(n):row}")
     run.report(n)

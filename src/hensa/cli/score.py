@@ -30,6 +30,7 @@ from hensa.cli.options import (
     stored_population,
     writable,
 )
+from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import RowGroups, format_of, naming, read, replacing, write
 from hensa.program import Program, Stages
@@ -204,7 +205,7 @@ def score(
     if as_json:
         print(json.dumps(summary.to_dict(used), ensure_ascii=False, indent=2))
     else:
-        say(f"{rules.name}: {summary.n_rows:,} rows, {summary.nulls:,} of them null{cohorts(used)}")
+        say(f"{rules.name}: {Count(summary.n_rows):row}, {summary.nulls:,} of them null{cohorts(used)}")
         show(*summary.tables(used))
     run.report(summary.n_rows)
 
@@ -233,7 +234,7 @@ def population(
         file.write(f"{taken.to_json()}\n".encode())
         made = audit.TakePopulation(program=Rules.of(rules), by=tuple(by or ()), method=method.value)
         prints.record(made, (source, rows.num_rows)).beside(file, output)
-    say(f"{rules.name}: {rows.num_rows:,} rows, {taken.nulls:,} of them null{cohorts(taken)}")
+    say(f"{rules.name}: {Count(rows.num_rows):row}, {taken.nulls:,} of them null{cohorts(taken)}")
     if rules.measures:
         show(moments_table(taken))
     run.report(rows.num_rows)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hensa import kernels
 from hensa.cohorts import Keys, Sums, integers_of_words
 from hensa.columns import View, Views, null_view
 from hensa.errors import DataError
@@ -216,7 +217,8 @@ class CohortJudge(Judge):
         self.e0 = np.full(self.n, _SMALLEST)
         self.null = np.zeros(self.n, dtype=bool)
         self.plain = all(view.unit is not None for view in views.measures)
-        done = self.vectorised(cohorts) if isinstance(cohorts, Cohorts) and cohorts.table is keys.table else self.null
+        self.small = False
+        done = self.null if self.own_sums is None else self.of_small(self.own_sums)
         for code in np.flatnonzero(~done):
             self.fill(int(code))
         if self.null.any():
@@ -267,42 +269,28 @@ class CohortJudge(Judge):
             self.numbers[code, i] = found.k_double, found.f, found.c, found.single_c
             self.wide_k[code, i] = found.k & _WORD, found.k >> 64 & _WORD
 
-    def vectorised(self, cohorts: Cohorts) -> npt.NDArray[np.bool_]:
+    def of_small(self, sums: Sums) -> npt.NDArray[np.bool_]:
         """The same for all cohorts whose sums are small; returns which those are.
 
-        With n Σx² < 2^62 all integers below fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), the SD is 0 or at
-        least 1/n, and the float64 operations are those of `constants_of`.
+        With n Σx² < 2^62 all integers fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), and the SD is 0 or at least
+        1/n, so that it is far from underflow.
         """
-        rule, sums = self.rule, cohorts.sums
-        count, left = sums.counts, sums.counts - rule.ddof
-        done = (left > 0) & (not sums.states) & (not sums.floats)
-        for i in range(sums.totals.shape[1]):
-            words = sums.totals[:, i].view(np.int64)
-            total, squares = words[:, 0], words[:, 3]
-            small = (words[:, 1] == total >> 63) & (words[:, 2] == total >> 63) & (words[:, 4:] == 0).all(axis=1)
-            done &= small & (squares >= 0) & (count * squares.astype(np.float64) < 2.0**61)
-        constant = np.zeros(self.n, dtype=bool)
-        n, left = np.where(done, count, 1), np.where(done, left, 1)
-        for i in range(len(self.views.measures) if done.any() else 0):
-            words = sums.totals[:, i].view(np.int64)
-            total, squares = np.where(done, words[:, 0], 0), np.where(done, words[:, 3], 0)
-            spread = n * squares - total * total
-            sd = np.sqrt(spread.astype(np.float64) / (n * left).astype(np.float64))
-            constant |= spread == 0
-            k = total // n
-            own = self.numbers[:, i]
-            own[:, 0] = k
-            own[:, 1] = (total - k * n) / n
-            np.divide(float(self.weights[i]), sd, out=own[:, 2], where=spread > 0)
-            np.divide(float(rule.scale), sd, out=own[:, 3], where=spread > 0)
-            f, c = own[:, 1], np.abs(own[:, 2])
-            error = np.where(c > _SMALLEST, c * (np.abs(f) * 2.0**-52 + 2.0**-1074), inf)
-            self.e0 += np.where((spread > 0) & bool(self.weights[i]), error, 0.0)
-            self.wide_k[:, i, 0] = k.view(np.uint64)
-            self.wide_k[:, i, 1] = (k >> 63).view(np.uint64)
-        if rule.constant == "error":
+        weights = np.array([float(weight) for weight in self.weights])
+        found = np.zeros(self.n, dtype=np.uint8)
+        scale, ddof = float(self.rule.scale), self.rule.ddof
+        kernels.active.constants_by(
+            sums.totals, sums.counts, weights, scale, ddof, _SMALLEST, self.numbers, self.e0, found
+        )
+        done: npt.NDArray[np.bool_] = found > 0
+        constant: npt.NDArray[np.bool_] = found == 2
+        self.small = bool((done | (sums.counts == 0)).all())
+        if not self.small:
+            k = self.numbers[:, :, 0].astype(np.int64)
+            self.wide_k[:, :, 0], self.wide_k[:, :, 1] = k.view(np.uint64), (k >> 63).view(np.uint64)
+        if self.rule.constant == "error":
             return done & ~constant  # the others raise
-        self.null = done & constant & (rule.constant == "null")
+        if self.rule.constant == "null":
+            self.null = constant
         return done
 
     def decide(self, row: int) -> tuple[int, float]:
@@ -347,9 +335,12 @@ class CohortJudge(Judge):
     def constants(self) -> dict[str, Any]:
         n_measures = len(self.views.measures)
         sums = self.own_sums
-        # Elsewhere integers are subtracted as such, and the k that is left for float64 to subtract is 0.
+        # Elsewhere integers are subtracted as such, and the k that is left for float64 to subtract is 0. Where all sums
+        # are small, so are values: n x² <= n Σx².
         near = [
-            view.unit is None or (view.kind not in _LONG and bool((np.abs(self.numbers[:, i, 0]) <= 2.0**52).all()))
+            view.unit is None
+            or self.small
+            or (view.kind not in _LONG and bool((np.abs(self.numbers[:, i, 0]) <= 2.0**52).all()))
             for i, view in enumerate(self.views.measures)
         ]
         self.numbers[:, np.logical_not(near), 0] = 0.0

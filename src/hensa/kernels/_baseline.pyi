@@ -43,3 +43,14 @@ def moments_by(
 def doubles(column: Column, out: npt.NDArray[np.float64]) -> None: ...
 def welford_by(values: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64]) -> list[_Welford]: ...
 def exact_floats_by(values: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64]) -> list[_Exact]: ...
+def constants_by(
+    totals: npt.NDArray[np.uint64],
+    counts: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+    scale: float,
+    ddof: int,
+    smallest: float,
+    numbers: npt.NDArray[np.float64],
+    e0: npt.NDArray[np.float64],
+    found: npt.NDArray[np.uint8],
+) -> None: ...

@@ -199,6 +199,80 @@ cdef const double* differences_by(int kind, const void* x, const int32_t* code, 
     return out
 
 
+cdef double LIMIT = 2305843009213693952.0           # 2^61
+cdef double ULP = 2.220446049250313e-16             # 2^-52
+cdef double TINY = 5e-324                           # 2^-1074
+
+cdef bint is_small(const Exact* total, int64_t count) noexcept nogil:
+    """Whether n squares < 2^61, as float64 computes it, and so sum^2 (Cauchy and Schwarz), and every n x^2."""
+    cdef uint64_t sign = <uint64_t> 0 - (total.sum[0] >> 63), beyond = (total.sum[1] ^ sign) | (total.sum[2] ^ sign)
+    cdef int w
+    for w in range(1, SQUARES_LIMBS):
+        beyond |= total.squares[w]
+    return beyond == 0 and <double> count * <double> total.squares[0] < LIMIT
+
+
+def constants_by(const uint64_t[:, :, ::1] totals, const int64_t[::1] counts, const double[::1] weights, double scale,
+                 int64_t ddof, double smallest, double[:, :, ::1] numbers, double[::1] e0, uint8_t[::1] found):
+    """The constants of pass 2 for cohorts of small sums, by the float64 operations of hensa.judge.
+
+    Parameters
+    ----------
+    totals, counts
+        Of `moments_by`.
+    weights : float64 array
+        What an SD of each measure adds to the score.
+    scale : float
+        What an SD adds to the score of one measure.
+    ddof : int
+        The variance divides by count - ddof.
+    smallest : float
+        Below it, a coefficient leaves every row to integers.
+    numbers : float64 array, shape (cohorts, measures, 4)
+        Written: k, f, c and the c of the single score.
+    e0 : float64 array
+        Added to: the part of the error bound.
+    found : uint8 array
+        Written: 0 for a cohort whose constants are not found here, 1, or 2 where some measure is constant.
+    """
+    cdef int64_t code, n, k, sum_, rest, spread
+    cdef Py_ssize_t j, n_measures = totals.shape[1]
+    cdef const Exact* total
+    cdef double sd, c
+    cdef double* own
+    with nogil:
+        for code in range(totals.shape[0]):
+            n = counts[code]
+            found[code] = n > ddof
+            for j in range(n_measures):
+                if found[code] and not is_small(<const Exact*> &totals[code, j, 0], n):
+                    found[code] = 0
+            for j in range(n_measures if found[code] else 0):
+                total = <const Exact*> &totals[code, j, 0]
+                own = &numbers[code, j, 0]
+                sum_ = <int64_t> total.sum[0]
+                k = sum_ // n
+                rest = sum_ - k * n
+                if rest < 0:                # C division truncates
+                    k -= 1
+                    rest += n
+                own[0] = <double> k
+                own[1] = <double> rest / <double> n
+                own[2] = own[3] = 0.0
+                spread = n * <int64_t> total.squares[0] - sum_ * sum_
+                if spread == 0:
+                    found[code] = 2
+                    continue
+                sd = sqrt(<double> spread / <double> (n * (n - ddof)))
+                own[2] = weights[j] / sd
+                own[3] = scale / sd
+                c = fabs(own[2])
+                if c > smallest:
+                    e0[code] += c * (own[1] * ULP + TINY)
+                elif weights[j] != 0.0:
+                    e0[code] = INFINITY
+
+
 cdef uint64_t BY_SCORES = <uint64_t> 1 << 32        # no code of a cohort
 
 
@@ -213,19 +287,12 @@ cdef bint square_of_score(int64_t x, const Exact* total, int64_t count, int64_t 
     """z^2 of one value in lowest terms, its numerator with the sign of z, then its denominator.
 
     With d = n x - sum and P = n squares - sum^2, z^2 = d^2 (n - ddof) / (n P). False if an integer might not fit: those
-    compared with 2^61 are off by less than 2^-50 of themselves. sum^2 <= n squares (Cauchy and Schwarz), so all that is
-    subtracted below is less than 2^62 in size.
+    compared with 2^61 are off by less than 2^-50 of themselves, so all below are less than 2^62 in size.
     """
-    cdef double limit = 2305843009213693952.0, n = <double> count
-    cdef uint64_t sign = <uint64_t> 0 - (total.sum[0] >> 63), d, spread, above, below, divisor
+    cdef double n = <double> count
+    cdef uint64_t d, spread, above, below, divisor
     cdef bint negative
-    cdef int w
-    if total.sum[1] != sign or total.sum[2] != sign:
-        return False
-    for w in range(1, SQUARES_LIMBS):
-        if total.squares[w] != 0:
-            return False
-    if n * <double> total.squares[0] >= limit or n * fabs(<double> x) >= limit:
+    if not is_small(total, count) or n * fabs(<double> x) >= LIMIT:
         return False
     d = <uint64_t> count * <uint64_t> x - total.sum[0]
     spread = <uint64_t> count * total.squares[0] - total.sum[0] * total.sum[0]
@@ -236,7 +303,7 @@ cdef bint square_of_score(int64_t x, const Exact* total, int64_t count, int64_t 
     negative = d >> 63
     if negative:
         d = 0 - d
-    if <double> d * <double> d * n >= limit or n * <double> spread >= limit:
+    if <double> d * <double> d * n >= LIMIT or n * <double> spread >= LIMIT:
         return False
     above = d * d * <uint64_t> (count - ddof)
     below = <uint64_t> count * spread

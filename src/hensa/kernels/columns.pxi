@@ -55,6 +55,8 @@ cdef extern from * nogil:
     float hensa_float(uint32_t bits) noexcept
     uint64_t hensa_bits(double d) noexcept
     double fabs(double x) noexcept
+    double sqrt(double x) noexcept
+    double INFINITY
     double ldexp(double x, int exponent) noexcept
     double frexp(double x, int* exponent) noexcept
 

@@ -182,7 +182,7 @@ cdef struct Mean:
     Int128 k                        # integers: floor(mean)
     double k_double                 # the same as float64; floats: the float64 nearest to the mean
     double f                        # mean - k
-    bint near                       # |k| <= 2^52, or 2^62 for types beyond 32 bits; of cohorts, never such a type
+    bint near                       # |k| <= 2^52, or 2^62 for types beyond 32 bits; of cohorts, x - k is exact in float64
 
 
 cdef const double* differences(int kind, const void* x, int64_t n, const Mean* mean, double* out) noexcept nogil:

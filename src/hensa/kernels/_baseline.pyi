@@ -15,6 +15,10 @@ class Column:
     def __new__(cls, kind: int, length: int, chunks: npt.NDArray[np.int64]) -> Column: ...
 
 @disjoint_base
+class Known:
+    def __new__(cls, n_words: int) -> Known: ...
+
+@disjoint_base
 class Scorer:
     def __new__(
         cls,

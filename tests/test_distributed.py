@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -138,7 +139,8 @@ def test_an_asynchronous_client_is_refused(client):
             with pytest.raises(HensaError, match="that is not asynchronous"):
                 Cluster(other, None)
 
-    asyncio.run(refused())
+    with ThreadPoolExecutor(1) as pool:  # a loop of its own, whatever runs in this thread
+        pool.submit(asyncio.run, refused()).result()
 
 
 def test_a_cluster_without_workers_is_refused():

@@ -253,6 +253,7 @@ def commands():
     yield ("population", "rows.parquet", "-o", "population.json", "--by", "site"), "population.json"
     yield ("next-step", "rows.parquet", "-o", "next.parquet", "--own-effect"), "next.parquet"
     yield ("next-step", "rows.parquet", "-o", "rate.csv", "--rate", "27.5"), "rate.csv"
+    yield ("next-step", "rows.parquet", "-o", "by.parquet", "--by", "site"), "by.parquet"
     yield ("next-step", "counts.csv", "-o", "stages.csv", "-p", "hapi-tomo", "--rate", "30"), "stages.csv"
     for program, columns in (("hapi-tomo", "reward"), ("share-hapi", "reward,friend_reward")):
         out = f"{program}.parquet"

@@ -9,7 +9,7 @@ import oracle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from making import exact_moments, program
 from msgspec.structs import replace
@@ -333,6 +333,81 @@ def test_an_explanation_gives_the_numbers_of_the_columns_of_a_rate(case, wanted)
             numbers = named["further"][column] if "further" in named else nothing
             name = f"to_rate_{column}"
             assert numbers == {"population_fixed": fixed[name][index].as_py(), "own_effect": own[name][index].as_py()}
+
+
+# --- cohorts ----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def cases_of_cohorts(draw):
+    """A case, the site of each of its rows, and the rows of each site."""
+    rows, rules = draw(cases())
+    n = len(next(iter(rows.values())))
+    sites = draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n))
+    indices = {site: [i for i in range(n) if sites[i] == site] for site in set(sites)}
+    assume(all(len(own) > rules.rule.ddof for own in indices.values()))
+    return rows, rules, sites, indices
+
+
+@examples(40)
+@given(cases_of_cohorts(), st.booleans(), st.booleans())
+def test_the_columns_by_cohort_give_the_first_number_that_brute_force_finds_in_the_cohort(case, own, is_stored):
+    rows, rules, sites, indices = case
+    table = {**rows, "site": sites}
+    stored = hensa.population(table, rules, by="site") if is_stored else None
+    found = hensa.to_next_step(table, rules, stored, by="site", own_effect=own)
+    for site, at in indices.items():
+        own_rows = {name: [values[i] for i in at] for name, values in rows.items()}
+        for column in rows:
+            numbers = found[f"to_next_step_{column}"]
+            for index, row in enumerate(at):
+                assert table["site"][row] == site
+                check(own_rows, index, rules, column, own, numbers[row].as_py())
+
+
+@examples(30)
+@given(cases_of_cohorts(), st.integers(0, 8))
+def test_an_explanation_by_cohort_gives_the_numbers_of_the_columns(case, wanted):
+    rows, rules, sites, _ = case
+    table = {**rows, "site": sites}
+    population = hensa.population(table, rules, by="site")
+    fixed, own = (
+        hensa.to_next_step(table, rules, by="site", own_effect=effect, rate=wanted).to_pylist()
+        for effect in (False, True)
+    )
+    for index, numbers in enumerate(zip(fixed, own, strict=True)):
+        facts = hensa.explain(row_at(table, index), rules, population, by="site", rate=wanted).to_dict()
+        for key, to in (("next_step", "to_next_step"), ("named_rate", "to_rate")):
+            target = facts[key] or {"is_paid": False}
+            nothing = dict.fromkeys(("population_fixed", "own_effect"), 0 if target.get("is_paid") else None)
+            for column in rows:
+                expected = target["further"][column] if "further" in target else nothing
+                assert [expected["population_fixed"], expected["own_effect"]] == [
+                    each[f"{to}_{column}"] for each in numbers
+                ]
+
+
+def test_by_cohort_rows_without_a_score_have_no_number_and_a_cohort_of_none_is_no_error():
+    # a: mean 1, SD 1, so 50 takes one more; b has one row, whose 50 only falls; no row of c counts
+    rows = {"site": ["a", "a", "b", "c", "a"], "x": [0, 2, 7, None, None]}
+    found = hensa.to_next_step(rows, program("x", [(0, 1), (50, 2), (51, 3)], None), by="site")
+    assert found.column_names == ["site", "x", "to_next_step_x"]
+    assert found["to_next_step_x"].to_pylist() == [1, None, None, None, None]
+
+
+def test_a_row_whose_cohort_the_population_lacks_has_no_next_step():
+    rows, rules = {"site": ["a", "a", "b"], "x": [0, 2, 7]}, program("x", [(0, 1), (50, 2)], None)
+    stored = hensa.population({name: values[:2] for name, values in rows.items()}, rules, by="site")
+    with pytest.raises(DataError, match="The population of cohort 'b', of row 2, is not there"):
+        hensa.to_next_step(rows, rules, stored, by="site")
+    with pytest.raises(DataError, match="'country'"):
+        hensa.to_next_step(rows, rules, by="country")
+
+
+def test_stages_take_the_same_in_every_cohort():
+    rows = {"site": ["a", "b"], "cumulative_referrals": [2, 3], "own_points": [0, 0]}
+    found = hensa.to_next_step(rows, HAPI_TOMO, by="site")
+    assert found["to_next_step_cumulative_referrals"].to_pylist() == [1, 7]  # stages begin at 3 and at 10
 
 
 # --- a named rate -----------------------------------------------------------------------------------------------------
@@ -885,3 +960,15 @@ def test_the_command_next_step_writes_the_columns(month, tmp_path):
         assert [row["to_next_step_new_referrals"], row["to_next_step_ad_users"]] == numbers
     assert hensa_command("next-step", month, "-o", out, "--rate", "12").exit_code == 0
     assert pq.read_table(out)["to_rate_new_referrals"][0].as_py() == 2036
+
+
+def test_the_command_next_step_takes_each_row_among_its_cohort(tmp_path):
+    path, stored = tmp_path / "sites.csv", tmp_path / "population.json"
+    path.write_text("site,new_referrals,ad_users,friend_points\na,0,0,9\na,2,0,9\nb,50,0,9\nb,70,0,9\n")
+    assert hensa_command("population", path, "-o", stored, "--by", "site").exit_code == 0
+    for options in ((), ("--population", stored)):
+        out = tmp_path / "out.parquet"
+        assert hensa_command("next-step", path, "-o", out, "--by", "site", *options).exit_code == 0
+        # The score is the mean of z + 50 and 50: 49.5 and 50.5, so the next one takes z = 0 and z = 2.
+        assert pq.read_table(out)["to_next_step_new_referrals"].to_pylist() == [1, 1, 10, 10]
+    assert hensa_command("next-step", path, "-o", out, "--population", stored).exit_code == 2

@@ -258,6 +258,7 @@ class NextStep(_Data, frozen=True, tag_field="command", tag="next-step"):
 
     program: Rules
     population: RecordedPopulation
+    by: tuple[str, ...] = ()
     own_effect: bool = False
     rate: str | None = None
 
@@ -266,8 +267,8 @@ class NextStep(_Data, frozen=True, tag_field="command", tag="next-step"):
         program = self.program.program
         rows = source.read(program.columns)
         with naming(source.path):
-            population = self.population.again(rows, program, (), files)
-            return hensa.to_next_step(rows, program, population, self.own_effect, self.rate)
+            population = self.population.again(rows, program, self.by, files)
+            return hensa.to_next_step(rows, program, population, self.by, own_effect=self.own_effect, rate=self.rate)
 
 
 class Compare(_Data, frozen=True, tag_field="command", tag="compare"):

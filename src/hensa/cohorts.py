@@ -11,7 +11,18 @@ from hensa import kernels
 from hensa.columns import Views, column_of
 from hensa.errors import DataError
 
-__all__ = ["INTEGERS", "SUPER", "WELFORD", "Keys", "Sums", "add_up_by", "encode", "integers_of_words", "names_of"]
+__all__ = [
+    "INTEGERS",
+    "SUPER",
+    "WELFORD",
+    "Keys",
+    "Sums",
+    "add_up_by",
+    "dense",
+    "encode",
+    "integers_of_words",
+    "names_of",
+]
 
 INTEGERS, WELFORD, SUPER = range(3)
 """How a measure is added up, as the kernel numbers it."""
@@ -77,7 +88,7 @@ def encode(table: pa.Table, names: tuple[str, ...]) -> Keys:
         own, values = _encode_column(column, name)
         parts.append(values)
         # A pair of codes is one number below 2^31 * 2^31.
-        codes, pairs = _dense(codes * len(values) + own)
+        codes, pairs = dense(codes * len(values) + own)
         parts = [part.take(pa.array(pairs // len(values))) for part in parts[:-1]] + [
             values.take(pa.array(pairs % len(values)))
         ]
@@ -97,13 +108,13 @@ def _encode_column(column: pa.ChunkedArray, name: str) -> tuple[Int64s, pa.Array
         values = np.array(column.to_numpy())  # a copy: whoever owns the rows may change them meanwhile
         low, high = int(values.min()), int(values.max())
         if high - low < max(4 * len(values), 2**16) and high < 2**63:
-            codes, distinct = _dense(values.astype(np.int64) - low)
+            codes, distinct = dense(values.astype(np.int64) - low)
             return codes, pa.array(distinct + low).cast(kind)
     encoded = column.combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
 
 
-def _dense(numbers: Int64s) -> tuple[Int64s, Int64s]:
+def dense(numbers: Int64s) -> tuple[Int64s, Int64s]:
     """Codes without gaps for numbers >= 0, and the number of each code."""
     if not len(numbers):
         return numbers, numbers

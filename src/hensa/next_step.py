@@ -24,6 +24,7 @@ Float64 proposes the number and a bound on its error says whether it is the one;
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from math import ceil, inf, isfinite, nan, sqrt
 from typing import Any, TypeAlias
@@ -33,6 +34,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
+from hensa.cohorts import dense, encode, names_of
 from hensa.columns import View, rows_views, table_of
 from hensa.errors import DataError
 from hensa.moments import Moments
@@ -163,41 +165,61 @@ def _smallest(reaches: Callable[[int], bool], guess: int) -> int:
 
 
 class _Floats:
-    """The same question for many rows in float64: an answer, or that it cannot tell."""
+    """The same question for many rows in float64: an answer, or that it cannot tell.
 
-    def __init__(self, further: Further, own: bool) -> None:
-        self.further, self.is_own = further, own
-        self.means, self.sds = (
-            np.array([_float(number) for number in numbers])
-            for numbers in (further.means, [moments.sd for moments in further.moments])
-        )
+    Parameters
+    ----------
+    furthers : iterable of Further
+        One for each population, of one program; none is kept.
+    own : bool
+        Whether a row moves the mean and SD.
+    """
+
+    def __init__(self, furthers: Iterable[Further], own: bool) -> None:
+        self.is_own = own
+        counts, limits, means, sds, constant, totals = [], [], [], [], [], []
+        for further in furthers:
+            n = float(further.count)
+            counts.append(n)
+            limits.append(sqrt(further.most))
+            means.append([_float(mean) for mean in further.means])
+            sds.append([moments.sd for moments in further.moments])
+            constant.append([not variance for variance in further.variances])
+            totals.append([(n - 1) * n * _float(each.state.m2(further.count)) for each in further.moments])
+        tiers = further.tiers  # of any: centre and weights are the program's
+        self.centre, self.factors = float(tiers.centre), np.array([_float(weight) for weight in tiers.weights])
+        # What differs between populations has a place for each; of measures, a row for each.
+        self.counts, self.limits = np.array(counts), np.array(limits)
+        self.means, self.sds, self.totals = (np.array(numbers).T.copy() for numbers in (means, sds, totals))
+        self.constant = np.array(constant).T.copy()
+        self.vague = ~self.constant & (self.sds < _SMALLEST_SD)
+        shape = np.zeros(self.sds.shape)
+        self.c = np.divide(self.factors[:, None], self.sds, out=shape, where=~self.constant & ~self.vague)
+        self.c[self.vague] = nan
         # At most 8 roundings of 2^-53 and one for each measure go into any number here.
         self.epsilon = (len(self.means) + 16) * 2.0**-50
-        self.factors = np.array([_float(weight) for weight in further.tiers.weights])
-        self.c = np.divide(self.factors, self.sds, out=np.zeros(len(self.sds)), where=self.sds > 0)
-        self.c[(self.sds > 0) & (self.sds < _SMALLEST_SD)] = nan
 
-    def numbers(self, values: Floats, measure: int, thresholds: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    def numbers(
+        self, values: Floats, measure: int, thresholds: Floats, at: int | Int64s
+    ) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Of each row a number of units (inf: none does), and whether that is proved.
 
-        `values` has a row for each measure. What overflows or is nan proves nothing.
+        `values` has a row for each measure, and `at` is the place of the population of every row, or of all. What
+        overflows or is nan proves nothing.
         """
-        shape = np.zeros(values.shape[1])
-        if 0 < self.sds[measure] < _SMALLEST_SD:
-            return shape, shape > 0
-        epsilon = self.epsilon
-        centre = float(self.further.tiers.centre)
-        rest, blur = shape + centre, np.abs(thresholds) + abs(centre) + np.abs(self.factors).sum()
+        epsilon, centre = self.epsilon, self.centre
+        rest = np.full(values.shape[1], centre)
+        blur = np.abs(thresholds) + abs(centre) + np.abs(self.factors).sum()
         for i in np.flatnonzero(np.arange(len(self.c)) != measure):
-            rest += self.c[i] * (values[i] - self.means[i])
-            blur += abs(self.c[i]) * (np.abs(values[i]) + abs(self.means[i]))
-        x, mean, factor = values[measure], self.means[measure], self.factors[measure]
+            c, mean = self.c[i][at], self.means[i][at]
+            rest += c * (values[i] - mean)
+            blur += np.abs(c) * (np.abs(values[i]) + np.abs(mean))
+        x, mean, factor = values[measure], self.means[measure][at], self.factors[measure]
         wanted = (thresholds - rest) / factor  # the z that it takes
         standard: Callable[[Floats], tuple[Floats, Floats]]
         if self.is_own:
-            n, most = float(self.further.count), sqrt(self.further.most)
-            a, a_blur = n * (x - mean), epsilon * n * (np.abs(x) + abs(mean))
-            total = (n - 1) * n * _float(self.further.moments[measure].state.m2(self.further.count))
+            n, most, total = self.counts[at], self.limits[at], self.totals[measure][at]
+            a, a_blur = n * (x - mean), epsilon * n * (np.abs(x) + np.abs(mean))
             c, c_blur = total - a * a, epsilon * (total + a * a) + 2 * np.abs(a) * a_blur + a_blur**2
             ratio = wanted / most
             d = np.ceil((ratio * np.sqrt(c / (1 - ratio * ratio)) - a) / (n - 1))
@@ -211,22 +233,22 @@ class _Floats:
                 error = most * (2 * ad_blur / np.sqrt(square) + c_blur / square + epsilon)
                 return most * ad / np.sqrt(square), np.where(near, error, inf)
 
-            none = (factor * (wanted - most) > epsilon * (blur + factor * most)) & (c > c_blur)
+            none = (factor * (wanted - most) > epsilon * (blur + factor * most)) & (c > c_blur) | (n == 1)
         else:
-            sd = self.sds[measure]
+            sd = self.sds[measure][at]
             d = np.ceil(mean + wanted * sd - x)
 
             def standard(d: Floats) -> tuple[Floats, Floats]:
-                return (x + d - mean) / sd, epsilon * (np.abs(x) + abs(mean) + d) / sd
+                return (x + d - mean) / sd, epsilon * (np.abs(x) + np.abs(mean) + d) / sd
 
-            none = shape > 0
+            none = np.broadcast_to(self.constant[measure][at], x.shape)
         d = np.maximum(d, 1.0)
         (z, z_blur), (z_before, z_before_blur) = standard(d), standard(d - 1)
         enough = factor * (z - wanted) > factor * z_blur + epsilon * (blur + factor * np.abs(z))
         too_few = factor * (wanted - z_before) > factor * z_before_blur + epsilon * (blur + factor * np.abs(z_before))
         # up to 2^52 every whole number is a float64
         proved = enough & (too_few | (d == 1.0)) & (d < 2.0**52)
-        return np.where(none, inf, d), proved | none
+        return np.where(none, inf, d), (proved | none) & ~self.vague[measure][at]
 
 
 def _float(number: Fraction | float) -> float:
@@ -294,6 +316,8 @@ def to_next_step(
     rows: Any,
     program: Program,
     population: Population | None = None,
+    by: str | Sequence[str] | None = None,
+    *,
     own_effect: bool = False,
     rate: Decimal | int | str | None = None,
 ) -> pa.Table:
@@ -311,6 +335,8 @@ def to_next_step(
         With a rule of standard scores or of stages.
     population : Population, optional
         What the rows are scored against, instead of their own population. It has no bearing on stages.
+    by : str or sequence of str, optional
+        Cohort columns, as of `score`: what takes each row further in the population of its own cohort.
     own_effect : bool
         Whether the row's own further units move the mean and SD of the population. The row must then be one of the
         population's; without it the population is held fixed, which is right for a population of another month.
@@ -346,6 +372,9 @@ def to_next_step(
     [11, None]
     >>> to_next_step(rows, program, rate=10)["to_rate_new_referrals"].to_pylist()
     [10, 0]
+    >>> rows = {"site": ["a", "a", "b", "b"], "new_referrals": [0, 10, 0, 40], "ad_users": [3, 5, 1, 1]}
+    >>> to_next_step(rows, program, by="site")["to_next_step_new_referrals"].to_pylist()
+    [10, 10, 20, 20]
     """
     if program.rates is None:
         raise DataError(f"Program {program.name!r} pays fixed amounts per event, so there is no next step.")
@@ -361,11 +390,14 @@ def to_next_step(
     for name in names:
         if name in table.column_names:
             raise DataError(f"The rows already have a column {name!r}; rename it.")
-    read = table.select([name for name in program.columns if name in table.column_names])
-    if population is None and not is_staged:
-        population = population_of(read, program)
+    cohort_columns = names_of(by)
+    read = table.select(
+        [name for name in dict.fromkeys((*program.columns, *cohort_columns)) if name in table.column_names]
+    )
     place = "stage" if is_staged else "score"
-    scored = score(read, program, population, columns=("step", place))
+    # Cohorts of the rows themselves are scored faster when score() takes them itself.
+    used = population if is_staged or cohort_columns or population is not None else population_of(read, program)
+    scored = score(read, program, used, cohort_columns, columns=("step", place))
     # Of every row the index of its step: -1 below the table, and on no stage.
     steps = scored["step"].cast(pa.int32()).fill_null(-1).to_numpy()
     placed = np.flatnonzero(scored[place].is_valid().to_numpy())
@@ -373,10 +405,12 @@ def to_next_step(
     if len(placed):
         views = rows_views(read, program, paid=False)
         reaching: _Scores | _Minimums
-        if population is None or is_staged:
+        if is_staged:
             reaching = _Minimums(FurtherStages(program), views.criteria)
         else:
-            reaching = _Scores(Further(program, population), views.measures, own_effect)
+            own = used if used is not None else population_of(read, program, by=cohort_columns)
+            populations = _Populations(own, read, cohort_columns, placed)
+            reaching = _Scores(program, populations, views.measures, own_effect)
         numbers = [
             *(_to_next(reaching, i, placed, steps) for i in range(len(columns))),
             *(_to_rate(reaching, i, placed, steps, wanted) for i in range(len(columns)) if wanted is not None),
@@ -399,14 +433,14 @@ class _Numbers:
 def _to_next(reaching: "_Scores | _Minimums", measure: int, placed: Int64s, steps: Int32s) -> _Numbers:
     """What takes rows to the step after their own."""
     found = _Numbers(len(steps))
-    below = placed[steps[placed] + 1 < len(reaching.further.rates.steps)]
+    below = placed[steps[placed] + 1 < len(reaching.rates.steps)]
     found.put(*reaching.least(measure, below, steps[below] + 1))
     return found
 
 
 def _to_rate(reaching: "_Scores | _Minimums", measure: int, placed: Int64s, steps: Int32s, wanted: Decimal) -> _Numbers:
     """What takes rows to a step that pays what is wanted."""
-    found, rates = _Numbers(len(steps)), reaching.further.rates
+    found, rates = _Numbers(len(steps)), reaching.rates
     pays = np.array([*(step.rate >= wanted for step in rates.steps), wanted <= 0])  # the last: on no step, paid 0
     found.put(placed[pays[steps[placed]]], 0)
     left = placed[~pays[steps[placed]]]
@@ -425,19 +459,45 @@ def _to_rate(reaching: "_Scores | _Minimums", measure: int, placed: Int64s, step
     return found
 
 
+class _Populations:
+    """The population of every row that has a score: that of its cohort, if columns of cohorts are named."""
+
+    def __init__(self, whole: Population, rows: pa.Table, names: Sequence[str], placed: Int64s) -> None:
+        self._whole = whole
+        self._keys: list[tuple[Any, ...]] = []
+        if names:
+            keys = encode(rows, tuple(names))
+            codes, present = dense(keys.codes[placed].astype(np.int64))
+            self._keys = list(zip(*(column.take(pa.array(present)).to_pylist() for column in keys.table), strict=True))
+            self._codes = np.zeros(rows.num_rows, dtype=np.int64)
+            self._codes[placed] = codes
+
+    def __len__(self) -> int:
+        return len(self._keys) or 1
+
+    def __getitem__(self, place: int) -> Population:
+        return self._whole.cohorts[self._keys[place]] if self._keys else self._whole
+
+    def places(self, rows: Int64s | int) -> Int64s | int:
+        """Of some rows the place of each one's population, or the only one of all."""
+        return self._codes[rows] if self._keys else 0
+
+
 class _Scores:
     """What takes many rows to a step by a measure."""
 
-    def __init__(self, further: Further, views: list[View], own_effect: bool) -> None:
-        self.further, self.views, self.own_effect = further, views, own_effect
-        self.exactly = further.own if own_effect else further.fixed
-        self.floats = _Floats(further, own_effect)
-        self.rounded = np.array(further.rates.rounded_thresholds)
+    def __init__(self, program: Program, populations: _Populations, views: list[View], own_effect: bool) -> None:
+        self.populations, self.views, self.own_effect = populations, views, own_effect
+        self.further = lru_cache(1024)(lambda place: Further(program, populations[place]))
+        self.floats = _Floats(map(self.further, range(len(populations))), own_effect)
+        self.rises = [self.further(0).rises(measure) for measure in range(len(views))]
+        self.rates = program.rate_table
+        self.rounded = np.array(self.rates.rounded_thresholds)
         self.values = np.empty((len(views), len(views[0].array)))
         for row, view in zip(self.values, views, strict=True):
             kernels.active.doubles(view.column, row)
             row *= float(view.unit or 1)
-        self.known: dict[tuple[int, int, tuple[Fraction, ...]], int | None] = {}
+        self.known: dict[tuple[int, int, int, tuple[Fraction, ...]], int | None] = {}
 
     def least(self, measure: int, rows: Int64s, targets: Int32s, bounded: bool = True) -> tuple[Int64s, Int64s]:
         """The smallest numbers that take rows to the steps `targets`, and of which rows they are: the others have none.
@@ -447,14 +507,12 @@ class _Scores:
         DataError
             If it is `bounded`, and a number is beyond int64; else it is none.
         """
-        further = self.further
         numbers, reached = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
-        if not further.rises(measure) or not (self.own_effect or further.variances[measure]):
-            return rows[reached], numbers[reached]
-        for start in range(0, len(rows), _BLOCK):
+        for start in range(0, len(rows), _BLOCK) if self.rises[measure] else ():
             block, steps = rows[start : start + _BLOCK], targets[start : start + _BLOCK]
+            at = self.populations.places(block)
             with np.errstate(all="ignore"):
-                found, proved = self.floats.numbers(self.values[:, block], measure, self.rounded[steps])
+                found, proved = self.floats.numbers(self.values[:, block], measure, self.rounded[steps], at)
             sure = proved & (found < inf)
             places = start + np.flatnonzero(sure)
             numbers[places], reached[places] = found[sure], True
@@ -468,9 +526,12 @@ class _Scores:
     def exact(self, measure: int, row: int, step: int, guess: int) -> int | None:
         """The same for a row, by integers."""
         values = tuple(view.value(row) for view in self.views)
-        key = measure, step, values
+        place = int(self.populations.places(row))
+        key = measure, step, place, values
         if key not in self.known:
-            self.known[key] = self.exactly(values, measure, self.further.rates.thresholds[step], guess)
+            further = self.further(place)
+            exactly = further.own if self.own_effect else further.fixed
+            self.known[key] = exactly(values, measure, self.rates.thresholds[step], guess)
         return self.known[key]
 
 
@@ -478,7 +539,7 @@ class _Minimums:
     """What takes many rows to a stage by a criterion."""
 
     def __init__(self, further: FurtherStages, views: list[View]) -> None:
-        self.further, self.views = further, views
+        self.further, self.views, self.rates = further, views, further.rates
 
     def least(self, criterion: int, rows: Int64s, targets: Int32s, bounded: bool = True) -> tuple[Int64s, Int64s]:
         """The same as of `_Scores`; steps are stages, less 1."""

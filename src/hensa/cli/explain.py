@@ -101,6 +101,7 @@ def next_step(
             help="Let each row's own number move the mean and SD too, as the second number of explain does.",
         ),
     ] = False,
+    by: By = None,
     population: Annotated[
         str | None, typer.Option(metavar="FILE.json", help="Score against this population instead of the rows' own.")
     ] = None,
@@ -111,19 +112,21 @@ def next_step(
     """Tell for each row of IN what takes it to its next step.
 
     OUT has the rows and how many more of each measure it takes, with the mean and SD held fixed; with --own-effect, as
-    each row's own number moves them too.
+    each row's own number moves them too. With --by, those of the row's own cohort.
     """
     rules = Program.load(program)
     keep_apart(output, source, program, population)
-    run, stored = Run(), stored_population(population, None)
+    run, stored = Run(), stored_population(population, by)
     with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             rows = read(source, rules.columns)
         with run.stage("next step"), naming(source):
-            used = stored if stored is not None else hensa.population(rows, rules)
-            found = hensa.to_next_step(rows, rules, used, own_effect, rate)
+            used = stored if stored is not None else hensa.population(rows, rules, by=by)
+            found = hensa.to_next_step(rows, rules, used, by, own_effect=own_effect, rate=rate)
         counted = RecordedPopulation.of(used, stored is not None)
-        made = audit.NextStep(program=Rules.of(rules), own_effect=own_effect, rate=rate, population=counted)
+        made = audit.NextStep(
+            program=Rules.of(rules), population=counted, by=tuple(by or ()), own_effect=own_effect, rate=rate
+        )
         record = prints.record(made, (source, rows.num_rows), *counted.file(population))
         with run.stage("write", total=found.num_rows) as advance:
             write(file, output, record.on(found.schema), in_groups(found), advance)

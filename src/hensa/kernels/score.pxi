@@ -34,6 +34,7 @@ cdef extern from * nogil:
     typedef int64_t *HENSA_APART hensa_longs;
     typedef const int64_t *HENSA_APART hensa_long_table;
     typedef uint64_t *HENSA_APART hensa_words;
+    typedef const uint64_t *HENSA_APART hensa_word_table;
 
     /* Results larger than the caches go past them: an ordinary store reads the line that it overwrites. */
     #if defined(__SSE2__) || defined(_M_X64)
@@ -69,6 +70,7 @@ cdef extern from * nogil:
     ctypedef int64_t* hensa_longs
     ctypedef const int64_t* hensa_long_table
     ctypedef uint64_t* hensa_words
+    ctypedef const uint64_t* hensa_word_table
 
 cdef enum:
     TILE = 512                      # rows; the arrays of a tile fit L1 together
@@ -330,9 +332,16 @@ cdef void find_errors(hensa_table s, hensa_table m, int64_t n, double bound, dou
         e[i] = bound * (m[i] + fabs(s[i])) + e0
 
 
+cdef int64_t count_near(hensa_table s, hensa_table cut, hensa_table e, int64_t n, double margin) noexcept nogil:
+    """How many rows are nearer to their cut than their error, or where that does not say it."""
+    cdef int64_t i, far = 0
+    for i in range(n):
+        far += <int64_t> (fabs(s[i] - cut[i]) > e[i]) & <int64_t> (e[i] < margin)
+    return n - far
+
+
 cdef int64_t list_near(hensa_table s, hensa_table cut, hensa_table e, int64_t n, double margin,
                        hensa_longs near) noexcept nogil:
-    """Lists the rows that are nearer to their cut than their error, or where that does not say it."""
     cdef int64_t i, found = 0
     for i in range(n):
         near[found] = i
@@ -536,9 +545,19 @@ cdef struct Decided:
     int64_t places
     int64_t used
     int n_words
-    uint64_t* keys                  # places * n_words
+    uint64_t* keys                  # word w of the key at a place is keys[w * places + place]
     int64_t* count                  # -1: empty
     double* score
+
+
+cdef inline uint64_t mixed(uint64_t hash_, uint64_t word) noexcept nogil:
+    # a product of 32 bits, which every instruction set has for vectors; the number is 2^32 / golden ratio
+    hash_ ^= word
+    return ((hash_ ^ hash_ >> 32) & LOW32) * <uint64_t> 0x9E3779B1
+
+
+cdef inline int64_t first_place(uint64_t hash_, int64_t places) noexcept nogil:
+    return <int64_t> ((hash_ ^ hash_ >> 32) & <uint64_t> (places - 1))
 
 
 cdef int64_t place_of(const Decided* table, const uint64_t* key, int64_t stride) noexcept nogil:
@@ -547,17 +566,50 @@ cdef int64_t place_of(const Decided* table, const uint64_t* key, int64_t stride)
     cdef int64_t place
     cdef int w
     for w in range(table.n_words):
-        hash_ = (hash_ ^ key[w * stride]) * <uint64_t> 0x9E3779B97F4A7C15    # 2^64 / golden ratio
-        hash_ ^= hash_ >> 32
-    place = <int64_t> (hash_ & <uint64_t> (table.places - 1))
+        hash_ = mixed(hash_, key[w * stride])
+    place = first_place(hash_, table.places)
     while table.count[place] >= 0:
         w = 0
-        while w < table.n_words and table.keys[place * table.n_words + w] == key[w * stride]:
+        while w < table.n_words and table.keys[w * table.places + place] == key[w * stride]:
             w += 1
         if w == table.n_words:
             break
         place = (place + 1) & (table.places - 1)
     return place
+
+
+cdef void mix_words(hensa_word_table key, int64_t n, hensa_words hash_) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        hash_[i] = mixed(hash_[i], key[i])
+
+
+cdef void hash_to_places(int64_t n, int64_t places, hensa_longs hash_) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        hash_[i] = first_place(<uint64_t> hash_[i], places)
+
+
+cdef void compare_words(hensa_word_table key, hensa_word_table keys, hensa_long_table place, int64_t n,
+                        hensa_words differ) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        differ[i] |= key[i] ^ keys[place[i]]
+
+
+cdef void take_decided(hensa_long_table place, hensa_word_table differ, hensa_long_table counts, hensa_table scores,
+                       hensa_table cut, int64_t n, double margin, hensa_longs count, hensa_doubles s,
+                       hensa_doubles e) noexcept nogil:
+    """Gives the rows that are near a threshold for certain, and equal to one decided, its count and score, and an error
+    below 0, with which no row is near."""
+    cdef int64_t i
+    cdef bint known
+    for i in range(n):
+        known = <int64_t> (fabs(s[i] - cut[i]) <= e[i]) & <int64_t> (e[i] < margin) & \
+            <int64_t> (differ[i] == 0) & <int64_t> (counts[place[i]] >= 0)
+        count[i] = counts[place[i]] if known else count[i]
+        s[i] = scores[place[i]] if known else s[i]
+        e[i] = -1.0 if known else e[i]
 
 
 cdef int new_decided(Decided* table, int64_t places, int n_words) except -1 nogil:
@@ -593,12 +645,12 @@ cdef int64_t remember(Decided* table, const uint64_t* key, int64_t stride, int64
         new_decided(&larger, 4 * table.places, table.n_words)
         for i in range(table.places):
             if table.count[i] >= 0:
-                remember(&larger, table.keys + i * table.n_words, 1, table.count[i], table.score[i])
+                remember(&larger, table.keys + i, table.places, table.count[i], table.score[i])
         free_decided(table)
         table[0] = larger
     place = place_of(table, key, stride)
     for w in range(table.n_words):
-        table.keys[place * table.n_words + w] = key[w * stride]
+        table.keys[w * table.places + place] = key[w * stride]
     table.count[place] = count
     table.score[place] = score
     table.used += 1
@@ -1031,8 +1083,8 @@ cdef class Scorer:
         if out.validity != NULL:
             memcpy(out.validity + (row >> 3), tile.words, <size_t> ((n + 7) >> 3))
         if out.step_validity != NULL:
-            for i in range(n):
-                if tile.count[i] == 0 and not self.table.step_below and (tile.words[i >> 6] >> (i & 63)) & 1:
+            for i in range(0 if self.table.step_below else n):
+                if tile.count[i] == 0 and (tile.words[i >> 6] >> (i & 63)) & 1:
                     tile.words[i >> 6] &= ~(<uint64_t> 1 << (i & 63))
                     off_table[0] += 1
             memcpy(out.step_validity + (row >> 3), tile.words, <size_t> ((n + 7) >> 3))
@@ -1054,6 +1106,15 @@ cdef class Scorer:
         find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
         look_up(self.table.cut, tile.bucket, n, cut)
         count_thresholds(s, cut, self.table.below, tile.bucket, n, tile.count)
+        if count_near(s, cut, tile.e, n, self.table.margin) == 0:
+            return 0
+        if self.totals is None:
+            keyed = True
+            known = self.make_keys(row, n, tile, key)
+            if known:
+                self.take_known(n, tile, decided, key)
+                if count_near(s, cut, tile.e, n, self.table.margin) == 0:
+                    return 0
         n_near = list_near(s, cut, tile.e, n, self.table.margin, tile.near)
         for near in range(n_near):
             i = tile.near[near]
@@ -1084,6 +1145,21 @@ cdef class Scorer:
                 with gil:
                     tile.count[i], s[i] = self.decide(row + i)
         return 0
+
+    cdef void take_known(self, int64_t n, Tile* tile, const Decided* decided, const uint64_t* key) noexcept nogil:
+        """Settles the rows that are equal to one decided and at the first place of their key in the table."""
+        cdef int w
+        cdef int64_t* place = tile.near
+        cdef uint64_t* differ = <uint64_t*> tile.bucket
+        memset(place, 0, n * sizeof(int64_t))
+        memset(differ, 0, n * sizeof(uint64_t))
+        for w in range(self.n_words):
+            mix_words(key + w * TILE, n, <uint64_t*> place)
+        hash_to_places(n, decided.places, place)
+        for w in range(self.n_words):
+            compare_words(key + w * TILE, decided.keys + w * decided.places, place, n, differ)
+        take_decided(place, differ, decided.count, decided.score, tile.other, n, self.table.margin, tile.count, tile.s,
+                     tile.e)
 
     cdef bint make_keys(self, int64_t row, int64_t n, Tile* tile, uint64_t* key) noexcept nogil:
         """False if a sum might be ambiguous."""

@@ -411,7 +411,8 @@ def test_more_cohorts_than_a_record_holds_are_verified_by_the_file_of_the_popula
     pq.write_table(pa.table({**rows, "site": [site for site in range(n) for _ in range(2)]}), "rows.parquet")
     done("score", "rows.parquet", "-o", "own.parquet", "--by", "site")
     kept = record_of("own.parquet")["run"]["population"]
-    assert kept == {"source": "rows", "count": 2 * n, "cohorts": n, "moments": None}
+    whole = hensa.population(rows, hensa.Program.load("hapitas-friend"))
+    assert kept == {"source": "rows", "count": 2 * n, "cohorts": n, "moments": json.loads(whole.to_json())}
     done("verify", "own.parquet")
     done("population", "rows.parquet", "-o", "population.json", "--by", "site")
     done("score", "rows.parquet", "-o", "paid.parquet", "--by", "site", "--population", "population.json")

@@ -29,7 +29,8 @@ typer_testing, cell_len = pytest.importorskip("typer.testing"), pytest.importors
 
 
 from hensa import cli  # noqa: E402
-from hensa.terminal import Run, Stop, Summary  # noqa: E402
+from hensa.terminal import Run, Stop  # noqa: E402
+from hensa.totals import Totals  # noqa: E402
 
 HENSA = [sys.executable, "-c", "from hensa.cli import main; main()"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and terminals as POSIX has them")
@@ -722,11 +723,12 @@ def test_parts_have_the_summary_of_all_rows(tmp_path, parts_of_100, whole_reads)
 def test_the_totals_of_parts_keep_all_digits_of_decimals(program):
     # 31 digits, where Python's decimals have 28
     base = pa.array([Decimal("12345678901234567890123456789.01")] * 999 + [Decimal("0.02")], pa.decimal128(38, 2))
-    summary = Summary(hensa.Program.load(str(program)), ["reward"])
+    totals = Totals(hensa.Program.load(str(program)), ["reward"])
     for start in range(0, 1000, 100):
-        summary.add(pa.table({"cents": base.slice(start, 100), "reward": pa.array([1] * 100, pa.int64())}))
+        totals.add(pa.table({"cents": base.slice(start, 100), "reward": pa.array([1] * 100, pa.int64())}))
     cents = 1234567890123456789012345678901 * 999 + 2
-    assert summary.totals == {"cents": Decimal(f"{cents // 100}.{cents % 100:02}"), "reward": 1000}
+    assert totals.base == Decimal(f"{cents // 100}.{cents % 100:02}")
+    assert totals.points == {"reward": 1000}
 
 
 def test_an_error_in_a_part_names_the_row_of_the_file(tmp_path, parts_of_100, whole_reads, program):

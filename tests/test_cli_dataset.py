@@ -1,6 +1,8 @@
 """`hensa score` and `hensa verify` over many files."""
 
+import json
 import os
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -36,8 +38,8 @@ def test_a_directory_is_scored_into_a_directory_like_in_python(tmp_path):
     _, told = run("score", "rows", "-o", "paid", "--by", "site")
     manifest = hensa.score_dataset("rows", tmp_path / "again", PROGRAM, by="site")
     assert hensa.Manifest.load("paid") == manifest
-    assert told.startswith("hapitas-friend: 2,000 rows in 2 files, 0 of them null in 2 cohorts by site measure")
-    assert f"points total reward {manifest.points['reward']:,}" in told
+    assert told.startswith("hapitas-friend: 2,000 rows in 2 files, 0 of them null, in 2 cohorts by site measure")
+    assert f"points total friend_points {manifest.base:,} reward {manifest.points['reward']:,}" in told
     _, told = run("score", "rows", "-o", "paid", "--by", "site")
     assert told.startswith("paid has the result of this very run already. hapitas-friend: 2,000 rows in 2 files")
 
@@ -136,6 +138,23 @@ def test_elsewhere_than_on_a_terminal_long_stages_tell_plain_lines(monkeypatch):
     assert " rows/s, 0 s left " in told
 
 
-def test_json_on_standard_output_is_the_manifest():
-    shown, _ = run("score", "rows", "-o", "paid", "--json")
-    assert shown == hensa.Manifest.load("paid").to_json()
+@pytest.mark.parametrize("options", [[], ["--by", "site"], ["--columns", "score"], ["-p", "hapi-tomo"]], ids=" ".join)
+def test_the_summary_of_many_files_is_that_of_one_file_with_the_same_rows(options):
+    rows = pq.read_table("rows")  # with a column of the directories
+    if "hapi-tomo" in options:
+        rows = rows.rename_columns(["referrer_id", "cumulative_referrals", "own_points", "friend_points", "site"])
+        for seed in range(2):
+            own = rows.slice(1000 * seed, 1000).drop_columns("site")
+            pq.write_table(own, f"rows/site={seed}/rows.parquet")
+    pq.write_table(rows, "rows.parquet")
+    _, of_one = run("score", "rows.parquet", "-o", "paid.parquet", *options)
+    _, of_many = run("score", "rows", "-o", "paid", *options)
+    of_one, of_many = (re.sub(r"[\d.]+ s \(.*", "", told) for told in (of_one, of_many))
+    assert of_many.replace(" in 2 files", "") == of_one
+    shown, _ = run("score", "rows.parquet", "-o", "paid.parquet", *options, "--json")
+    facts, manifest = json.loads(shown), hensa.Manifest.load("paid")
+    assert ("bands" in facts) == ("--columns" not in options)
+    shown, told = run("score", "rows", "-o", "paid", *options, "--json")
+    assert json.loads(shown) == facts | {"run": manifest.run, "parts": 2, "bytes": manifest.bytes}
+    assert "has the result of this very run already" in told
+    assert ("No bonuses: there is no column stage_before" in told) == ("hapi-tomo" in options)

@@ -4,6 +4,8 @@ import io
 import os
 import pickle
 import re
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow.csv as pc
 import pyarrow.fs as arrow_fs
 import pyarrow.parquet as pq
 import pytest
+from making import program
 
 import hensa
 from hensa import DataError, HensaError, Manifest, dataset, files, fragments
@@ -56,6 +59,36 @@ def test_a_dataset_has_the_bits_that_one_table_gets(months, tmp_path, by):
     assert manifest.points == {"reward": sum(expected["reward"].to_pylist())}
     assert [part.file for part in manifest.parts] == [f"month=2019-{10 + i // 3}/{i}.parquet" for i in range(6)]
     assert sorted(os.listdir(tmp_path)) == ["paid", "rows"]
+
+
+def test_the_manifest_has_the_rows_of_each_rate_and_the_total_of_the_base(months, tmp_path):
+    for columns in (None, ["score"], ["rate"]):
+        paid = tmp_path / "-".join(columns or ["paid"])
+        manifest = hensa.score_dataset(months, paid, PROGRAM, columns=columns)
+        rows = hensa.score(whole(months), PROGRAM)
+        rates, bases = Counter(rows["rate"].to_pylist()), sum(rows["friend_points"].to_pylist())
+        assert manifest.rates == (None if columns == ["score"] else rates)
+        assert list(manifest.rates or ()) == sorted(manifest.rates or ())
+        assert manifest.base == (bases if columns is None else None)
+        assert Manifest.load(paid) == manifest
+
+
+def test_decimals_and_columns_of_directories_are_bases_that_add_up_exactly(tmp_path):
+    cents = Decimal("12345678901234567890123456789.01")  # more digits than Python's decimals add up
+    rules = program("x", [(0, 1)], "cents", cap=1)
+    for part in range(2):
+        (tmp_path / "decimals").mkdir(exist_ok=True)
+        base = pa.array([cents, None, cents], pa.decimal128(38, 2))
+        pq.write_table(pa.table({"x": [1, 2, None], "cents": base}), tmp_path / "decimals" / f"{part}.parquet")
+        folder = tmp_path / "directories" / f"cents={part + 7}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"x": [1, 2]}), folder / "0.parquet")
+    # of each file only the first row has a reward
+    assert hensa.score_dataset(tmp_path / "decimals", tmp_path / "a", rules).base == Decimal(
+        "24691357802469135780246913578.02"
+    )
+    assert Manifest.load(tmp_path / "a").base == Decimal("24691357802469135780246913578.02")
+    assert hensa.score_dataset(tmp_path / "directories", tmp_path / "b", rules).base == 2 * 7 + 2 * 8
 
 
 def test_the_same_run_again_changes_nothing(months, tmp_path):

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase, BytesIO
 from pathlib import Path, PurePath
 from queue import SimpleQueue
@@ -67,8 +67,8 @@ __all__ = [
 ]
 
 COHORTS = 1_000
-"""The most cohorts whose moments a record states, at some 400 bytes each; the fingerprint of the file that they come
-from decides them in any case."""
+"""The most cohorts whose moments a record states, at some 400 bytes each, besides those of all rows; the fingerprint of
+the file that they come from decides them in any case."""
 
 _PIECE = 1 << 20  # bytes hashed at a time
 
@@ -149,18 +149,19 @@ class RecordedPopulation(_Data, frozen=True):
     source: Literal["rows", "file"]
     count: Whole
     cohorts: Whole
-    moments: dict[str, Any] | None
-    """As `Population.to_json` writes them; None if there are more than `COHORTS` cohorts."""
+    moments: dict[str, Any]
+    """As `Population.to_json` writes them; if there are more than `COHORTS` cohorts, without these."""
 
     @classmethod
     def of(cls, population: Population, stored: bool = False) -> Self:
         n_cohorts = len(population.cohorts)
-        moments = json.loads(population.to_json()) if n_cohorts <= COHORTS else None
+        shown = population if n_cohorts <= COHORTS else replace(population, by=(), cohorts={})
+        moments = json.loads(shown.to_json())
         return cls(source="file" if stored else "rows", count=population.count, cohorts=n_cohorts, moments=moments)
 
     def file(self, path: str | None) -> list[tuple[str, None]]:
         """The file of the population as an input, where the moments are not all here."""
-        return [] if path is None or self.moments is not None else [(path, None)]
+        return [] if path is None or self.cohorts <= COHORTS else [(path, None)]
 
     def again(self, rows: pa.Table, program: Program, by: Sequence[str], files: Sequence[Source]) -> Population | None:
         """The population to score against, checked; None for cohorts that the rows have themselves: it is faster."""

@@ -8,7 +8,7 @@ every fragment (pass 2), and `Staging.commit`. No step holds more than a piece o
 import hashlib
 import json
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from contextlib import contextmanager
@@ -19,23 +19,22 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.fs as arrow_fs
 
 from hensa.audit import Input, Record, RecordedPopulation, Rules, Score
 from hensa.cohorts import names_of
-from hensa.columns import exact_sum
 from hensa.errors import DataError, HensaError
 from hensa.files import RECORD, naming, write
 from hensa.fragments import PIECE_BYTES, File, Fragment, Source, Survey, agreed, cut, find, pieces, survey
-from hensa.manifest import Manifest, Part, Staging, hash_of, keep_part, kept_part, new_path, rows_in
+from hensa.manifest import Manifest, Part, Staging, Written, hash_of, keep_part, kept_part, new_path, rows_in
 from hensa.parquet import ROW_GROUP
 from hensa.population import Population
 from hensa.population import population as take_population
-from hensa.program import PerEvent, Program
+from hensa.program import Program
 from hensa.scoring import score
 from hensa.threads import cpus
+from hensa.totals import Totals
 
 if TYPE_CHECKING:
     from hensa.distributed import Cluster
@@ -85,9 +84,8 @@ class Task:
         return {*self.by, *self.program.columns} & set(self.source.keys.names)
 
     def scored(self, rows: pa.Table, population: Population | None) -> pa.Table:
-        """Score rows, and leave out what the file that they go to does not have: columns of directories, and the
-        record of how the file that they came from was made."""
-        paid = score(
+        """Score rows."""
+        return score(
             rows,
             self.program,
             population=population,
@@ -97,6 +95,10 @@ class Task:
             month=self.month,
             any_month=self.any_month,
         )
+
+    def stored(self, paid: pa.Table) -> pa.Table:
+        """Scored rows without what the file that they go to does not have: columns of directories, and the record of
+        how the file that they came from was made."""
         paid = paid.drop_columns([name for name in self.keys if name in paid.column_names])
         metadata = {key: value for key, value in (paid.schema.metadata or {}).items() if key != RECORD}
         return paid.replace_schema_metadata(metadata)
@@ -215,7 +217,7 @@ def plan(
             continue
         with _naming_rows(seen.file.shown, 0):
             rows = pa.schema([*schema, *wanted], seen.schema.metadata).empty_table()
-            made.append(task.scored(rows, None).schema)
+            made.append(task.stored(task.scored(rows, None)).schema)
     return Plan(task, tuple(surveys), fragments, made[0])
 
 
@@ -270,7 +272,9 @@ def merged(populations: Iterable[Population]) -> Population:
     return reduce(add, populations)
 
 
-def write_part(task: Task, fragment: Fragment, population: Population, stage: Path, advance: Advance = _nobody) -> Part:
+def write_part(
+    task: Task, fragment: Fragment, population: Population, stage: Path, advance: Advance = _nobody
+) -> Written:
     """Pass 2 over one fragment, in bounded memory: score its rows and write them as one part.
 
     When it returns, the part is whole, was read again, and is on the disk in ``stage / "data"``, and its record in
@@ -286,57 +290,37 @@ def write_part(task: Task, fragment: Fragment, population: Population, stage: Pa
     """
     kept = kept_part(stage, fragment.part)
     if kept is not None:
-        advance(kept.rows)
+        advance(kept.part.rows)
         return kept
     own, found = pieces(task.source, fragment, keys=task.keys)
-    schema = task.scored(own.empty_table(), population).schema
-    counts = _Counts(task)
+    schema = task.stored(task.scored(own.empty_table(), population)).schema
+    totals = Totals(task.program, task.columns)
 
     def parts() -> Iterator[pa.Table]:
         for start, rows in found:
             with _naming_rows(fragment.file.shown, start):
                 paid = task.scored(rows, population)
-            counts.add(paid)
-            yield paid
+            totals.add(paid)
+            yield task.stored(paid)
 
     with new_path(stage) as path:
         with path.open("xb") as new:
             write(new, fragment.part, schema, parts(), advance, threads=1)
         rows = rows_in(path, fragment.part, schema.names)
-        if rows != counts.rows:
-            raise OSError(f"{fragment.part}: {counts.rows:,} rows were written, and {rows:,} are read back.")
+        if rows != totals.rows:
+            raise OSError(f"{fragment.part}: {totals.rows:,} rows were written, and {rows:,} are read back.")
         part = Part(
             file=fragment.part,
             rows=rows,
-            nulls=counts.nulls,
+            nulls=totals.nulls,
             bytes=path.stat().st_size,
             sha256=hash_of(path),
-            points=counts.points,
+            points=totals.points,
+            base=totals.base,
         )
-        keep_part(stage, part, path)
-    return part
-
-
-class _Counts:
-    """What the record of a part tells of its rows."""
-
-    def __init__(self, task: Task) -> None:
-        paid = isinstance(task.program.rule, PerEvent)
-        self.points = {name: 0 for name in task.columns if name == "reward" or paid}
-        self._nulls = dict.fromkeys(task.columns, 0)
-        self.rows = 0
-
-    def add(self, paid: pa.Table) -> None:
-        self.rows += paid.num_rows
-        for name in self._nulls:
-            self._nulls[name] += paid[name].null_count
-        for name in self.points:
-            values = paid[name].fill_null(0) if paid[name].null_count else paid[name]
-            self.points[name] += exact_sum(np.asarray(values))
-
-    @property
-    def nulls(self) -> int:
-        return min(self._nulls.values(), default=0)
+        written = Written(part, None if totals.rates is None else dict(totals.rates))
+        keep_part(stage, written, path)
+    return written
 
 
 @contextmanager
@@ -451,7 +435,7 @@ def score_dataset(
     if isinstance(workers, _Threads):
         workers = _Threads(planned.threads(memory, threads), progress)
     task, fragments = planned.task, planned.fragments
-    parts: list[Part] = []
+    done: list[Written] = []
     try:
         with Staging(destination) as staging:
             _keep_apart(source, planned, staging)
@@ -478,19 +462,19 @@ def score_dataset(
             stage = staging.stage(stage_of(run, record))
             work = partial(write_part, task, population=population, stage=stage)
             try:
-                parts.extend(workers.run("score", planned.rows, work, fragments))
+                done.extend(workers.run("score", planned.rows, work, fragments))
                 for seen in planned.surveys:
                     check_unchanged(task, seen.file)
             except DataError:
                 staging.discard()
                 raise
-            manifest = Manifest.of(run, record, parts)
+            rates: Counter[float] = sum((Counter(each.rates) for each in done), Counter())
+            parts = [each.part for each in done]
+            manifest = Manifest.of(run, record, parts, rates if "rate" in task.columns else None)
             staging.commit(stage, manifest)
             return manifest
     except OSError as error:
-        then = f"; {len(parts):,} of {len(fragments):,} parts are done, and the same run goes on from them" * bool(
-            parts
-        )
+        then = f"; {len(done):,} of {len(fragments):,} parts are done, and the same run goes on from them" * bool(done)
         raise HensaError(f"{os.fspath(destination)}: {error.strerror or error}{then}.") from error
 
 

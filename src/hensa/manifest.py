@@ -20,8 +20,9 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias
 
@@ -30,16 +31,28 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from hensa.audit import Record
+from hensa.audit import Record, Score
 from hensa.errors import HensaError
 from hensa.files import csv_options, format_of, naming
+from hensa.totals import Total, sum_of
 
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows, where nothing keeps two runs apart
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MANIFEST", "Manifest", "Part", "Staging", "hash_of", "keep_part", "kept_part", "new_path", "rows_in"]
+__all__ = [
+    "MANIFEST",
+    "Manifest",
+    "Part",
+    "Staging",
+    "Written",
+    "hash_of",
+    "keep_part",
+    "kept_part",
+    "new_path",
+    "rows_in",
+]
 
 MANIFEST = "_manifest.json"
 """The name of the manifest in a dataset; readers of datasets skip it."""
@@ -62,6 +75,8 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Of its bytes, as `sha256sum` gives it.
     points : dict of str to int
         By column of points, their total.
+    base : int, Decimal or None
+        The total of what the rates are shares of, over the rows that have a reward; None if rewards are no column.
     """
 
     file: str
@@ -70,6 +85,14 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: Whole
     sha256: str
     points: dict[str, int]
+    base: Total | None = None
+
+
+class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part that was written, and the rows of each rate in it: what a run keeps of what it has finished."""
+
+    part: Part
+    rates: dict[float, int] | None
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +110,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         The size of all parts.
     points : dict of str to int
         By column of points, their total.
+    base : int, Decimal or None
+        The total of what the rates are shares of, over the rows that have a reward; None if rewards are no column.
+    rates : dict of float to int, or None
+        By rate, as a share, the rows that are paid it; None if rates are no column.
     parts : tuple of Part
         The files, in the order of the input.
 
@@ -112,12 +139,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nulls: Whole
     bytes: Whole
     points: dict[str, int]
+    base: Total | None
+    rates: dict[float, int] | None
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, run: str, record: Record, parts: Sequence[Part]) -> Self:
+    def of(cls, run: str, record: Record, parts: Sequence[Part], rates: Mapping[float, int] | None) -> Self:
         """The manifest of these parts."""
         names = {name: None for part in parts for name in part.points}
+        bases = [part.base for part in parts if part.base is not None]
         return cls(
             run=run,
             record=record,
@@ -125,12 +155,27 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             nulls=sum(part.nulls for part in parts),
             bytes=sum(part.bytes for part in parts),
             points={name: sum(part.points.get(name, 0) for part in parts) for name in names},
+            base=reduce(sum_of, bases) if bases else None,
+            rates=None if rates is None else dict(sorted(rates.items())),
             parts=tuple(parts),
         )
 
     def to_json(self) -> str:
         """The manifest as the text that is in its file; two of equal runs are equal."""
         return msgspec.json.format(msgspec.json.encode(self).decode(), indent=2) + "\n"
+
+    @property
+    def scored(self) -> Score:
+        """What the record states of the run.
+
+        Raises
+        ------
+        HensaError
+            It is a run of another command.
+        """
+        if not isinstance(self.record.run, Score):
+            raise HensaError(f"its manifest has a run of {self.record.command}, which makes no dataset.")
+        return self.record.run
 
     @classmethod
     def load(cls, dataset: str | os.PathLike[str]) -> Self:
@@ -156,7 +201,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 found = msgspec.json.decode(data, type=cls)
             except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
                 raise HensaError(f"its manifest is not one that this version of hensa reads ({error}).") from None
-            if found != cls.of(found.run, found.record, found.parts):
+            if found != cls.of(found.run, found.record, found.parts, found.rates):
                 raise HensaError("the totals of its manifest are not those of its parts.")
             return found
 
@@ -209,29 +254,30 @@ def hash_of(path: str | os.PathLike[str]) -> str:
 # ---- parts
 
 
-def keep_part(stage: Path, part: Part, written: Path) -> None:
-    """Sync a part that was written and put it in its place, then keep its record; done twice, it is as done once.
+def keep_part(stage: Path, written: Written, path: Path) -> None:
+    """Sync a part that was written to a path and put it in its place, then keep its record; done twice, it is as done
+    once.
 
     Whatever happens meanwhile, the place has no part or the whole one, and a record is there only after its part is on
     the disk.
     """
-    place, record = stage / "data" / part.file, _record_of(stage, part.file)
+    place, record = stage / "data" / written.part.file, _record_of(stage, written.part.file)
     for folder in (place.parent, record.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    _sync(written)
-    os.replace(written, place)
+    _sync(path)
+    os.replace(path, place)
     _sync(place.parent)
-    _put(stage, record, msgspec.json.encode(part))
+    _put(stage, record, msgspec.json.encode(written))
 
 
-def kept_part(stage: Path, name: str) -> Part | None:
+def kept_part(stage: Path, name: str) -> Written | None:
     """The record of a part that an earlier attempt finished, if the part still has the bytes that it states."""
     try:
-        part = msgspec.json.decode(_record_of(stage, name).read_bytes(), type=Part)
-        whole = hash_of(stage / "data" / name) == part.sha256
+        written = msgspec.json.decode(_record_of(stage, name).read_bytes(), type=Written)
+        whole = hash_of(stage / "data" / name) == written.part.sha256
     except (OSError, msgspec.DecodeError):
         return None
-    return part if whole and part.file == name else None
+    return written if whole and written.part.file == name else None
 
 
 @contextmanager

@@ -345,8 +345,7 @@ class Scored:
     def __init__(self, about: About, run: audit.Score) -> None:
         self._about, self._run = about, run
         self._program = program = run.program.program
-        moments = run.population.moments
-        self._population = None if moments is None else Population.from_json(json.dumps(moments))
+        self._population = Population.from_json(json.dumps(run.population.moments))
         self.title = program.title or program.name
         rule, rates = program.rule, program.rates
         columns = list(program.columns)
@@ -394,7 +393,7 @@ class Scored:
     def _moments(self, name: str) -> tuple[float | None, float | None]:
         """The mean and SD that a column was scored by; None of several cohorts and of what is no measure."""
         rule, population = self._program.rule, self._population
-        if population is None or population.by or name not in population.measures:
+        if self._run.by or name not in population.measures:
             return None, None
         ddof = rule.ddof if isinstance(rule, StandardScore) else 0
         return population[name].mean, replace(population[name], ddof=ddof).sd
@@ -762,11 +761,9 @@ class Scored:
         ]
         if self._rows and not any(level for level, _ in notes):
             notes.append(("", words("note_complete")))
-        population = self._population
-        if population is not None and not population.by:
-            for name in population.measures:
-                if self._moments(name)[1] == 0:
-                    notes.append(("warn", words("note_constant", column=words.column(name))))
+        for name in self._population.measures:
+            if self._moments(name)[1] == 0:
+                notes.append(("warn", words("note_constant", column=words.column(name))))
         if run.population.source == "file":
             notes.append(("", words("note_stored", n=Count(run.population.count))))
         if run.by:

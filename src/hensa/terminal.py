@@ -3,15 +3,13 @@
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Context, Decimal
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil, isfinite
-from threading import Lock
 from time import perf_counter
-from typing import Any, TextIO, TypeAlias
+from typing import Any, TextIO
 
 try:
     import typer
@@ -32,8 +30,10 @@ from hensa.comparison import Tally
 from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import sentence
+from hensa.manifest import Manifest
 from hensa.population import Population
-from hensa.program import PerEvent, Program, RateTable
+from hensa.program import Program, RateTable
+from hensa.totals import Total, Totals
 
 __all__ = [
     "Commands",
@@ -53,14 +53,10 @@ __all__ = [
     "say",
     "show",
     "signed",
-    "total_of",
     "totals_table",
     "typer",
     "winners_table",
 ]
-
-Total: TypeAlias = int | Decimal
-EXACT = Context(prec=100)  # the sums of Arrow have at most 76 digits
 
 LINE_AFTER = 10.0  # seconds between two lines on a long stage
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
@@ -245,8 +241,8 @@ class Run:
         say(f"{seconds:.2f} s ({stages}), {rows / seconds:,.0f} rows/s")
 
 
-def cohorts(population: Population) -> str:
-    return f", in {Count(len(population.cohorts)):cohort} by {', '.join(population.by)}" if population.by else ""
+def cohorts(by: Sequence[str], count: int) -> str:
+    return f", in {Count(count):cohort} by {', '.join(by)}" if by else ""
 
 
 def moments_table(population: Population) -> Table:
@@ -257,75 +253,71 @@ def moments_table(population: Population) -> Table:
 
 
 class Summary:
-    """What is told of scored rows in the end; they may come in parts, from several threads."""
+    """What is told of scored rows in the end.
 
-    def __init__(self, program: Program, columns: Sequence[str]) -> None:
-        self.program = program
-        self._nulls = Counter(dict.fromkeys(columns, 0))
-        self._has_rate = "rate" in columns
-        self._base = program.reward.base if "reward" in columns and program.reward is not None else None
-        self._paid = columns if isinstance(program.rule, PerEvent) else ["reward"] if self._base else []
-        self._lock = Lock()
-        self.n_rows = 0
-        self.columns: list[str] = []
-        self.rates: Counter[float] = Counter()
-        self.totals: dict[str, Total] = {}
+    Parameters
+    ----------
+    program : Program
+        That scored them.
+    population : Population
+        That they were scored against.
+    counted : Totals or Manifest
+        What they add up to.
+    by : sequence of str
+        The cohort columns.
+    cohorts : int
+        How many cohorts there are.
+    """
 
-    def add(self, paid: pa.Table) -> None:
-        nulls = {name: paid[name].null_count for name in self._nulls}
-        rates = pc.value_counts(paid["rate"].drop_null()).to_pylist() if self._has_rate else []
-        totals = {name: total_of(paid[name]) for name in self._paid}
-        if self._base is not None:
-            base = paid[self._base]
-            if paid["reward"].null_count:
-                base = base.filter(pc.is_valid(paid["reward"]))
-            totals = {self._base: total_of(base), **totals}
-        with self._lock:
-            self.n_rows += paid.num_rows
-            self.columns = paid.column_names
-            self._nulls.update(nulls)
-            self.rates.update({pair["values"]: pair["counts"] for pair in rates})
-            for name, total in totals.items():
-                self.totals[name] = _sum(self.totals[name], total) if name in self.totals else total
+    def __init__(
+        self, program: Program, population: Population, counted: Totals | Manifest, by: Sequence[str], cohorts: int
+    ) -> None:
+        self.program, self.population, self.counted, self.by, self.cohorts = program, population, counted, by, cohorts
+        self.totals: dict[str, Total] = dict(counted.points)
+        if counted.base is not None and program.reward is not None:
+            self.totals = {program.reward.base: counted.base, **self.totals}
 
     @property
-    def nulls(self) -> int:
-        return min(self._nulls.values())
+    def line(self) -> str:
+        """The program, and how many rows there are."""
+        counted = self.counted
+        files = f" in {Count(len(counted.parts)):file}" if isinstance(counted, Manifest) else ""
+        rows = f"{Count(counted.rows):row}{files}, {counted.nulls:,} of them null"
+        return f"{self.program.name}: {rows}{cohorts(self.by, self.cohorts)}"
 
-    def tables(self, used: Population) -> Iterator[Table]:
+    def tables(self) -> Iterator[Table]:
         """The population, the rates and the points."""
         if self.program.measures:
-            yield moments_table(used)
-        if self._has_rate:
-            yield bands_table(self.program.rate_table, self.rates)
+            yield moments_table(self.population)
+        if self.counted.rates is not None:
+            yield bands_table(self.program.rate_table, self.counted.rates)
         if self.totals:
             yield totals_table(self.totals)
 
-    def to_dict(self, used: Population) -> dict[str, Any]:
-        """The same as data: means, SDs and rates as float, points as int, decimal totals as str."""
-        facts: dict[str, Any] = {"program": self.program.name, "rows": self.n_rows, "nulls": self.nulls}
-        if used.by:
-            facts |= {"by": list(used.by), "cohorts": len(used.cohorts)}
+    def to_dict(self) -> dict[str, Any]:
+        """The same as data: means, SDs and rates as float, points as int, decimal totals as str; of a dataset also its
+        run, and the number and the bytes of its parts."""
+        counted = self.counted
+        facts: dict[str, Any] = {"program": self.program.name, "rows": counted.rows, "nulls": counted.nulls}
+        if self.by:
+            facts |= {"by": list(self.by), "cohorts": self.cohorts}
         facts["measures"] = {
             name: {
                 "mean": moments.mean if isfinite(moments.mean) else None,
                 "sd": moments.sd if isfinite(moments.sd) else None,
                 "moments": moments.method,
             }
-            for name, moments in used.measures.items()
+            for name, moments in self.population.measures.items()
         }
-        if self._has_rate:
-            bands = bands_of(self.program.rate_table, self.rates)
+        if counted.rates is not None:
+            bands = bands_of(self.program.rate_table, counted.rates)
             facts["bands"] = [{"from": float(low), "to": float(high), "rows": rows} for low, high, rows in bands]
         facts["totals"] = {
             name: str(total) if isinstance(total, Decimal) else total for name, total in self.totals.items()
         }
+        if isinstance(counted, Manifest):
+            facts |= {"run": counted.run, "parts": len(counted.parts), "bytes": counted.bytes}
         return facts
-
-
-def _sum(a: Total, b: Total) -> Total:
-    """The sum with all digits; the operator rounds decimals to 28."""
-    return EXACT.add(a, b) if isinstance(a, Decimal) or isinstance(b, Decimal) else a + b
 
 
 def bands_of(rates: RateTable, counts: Mapping[float, int]) -> Iterator[tuple[Fraction, Fraction, int]]:
@@ -414,14 +406,3 @@ def totals_table(totals: Mapping[str, Total]) -> Table:
     for name, total in totals.items():
         table.add_row(name, f"{total:,}")
     return table
-
-
-def total_of(column: pa.ChunkedArray) -> Total:
-    if pa.types.is_integer(column.type):
-        lowest, highest = (extreme or 0 for extreme in pc.min_max(column).as_py().values())
-        if max(-lowest, highest) * len(column) >= 2**63:  # the sum of integers would wrap around
-            column = column.cast(pa.decimal128(38, 0))
-    elif pa.types.is_decimal(column.type):  # as wide as no sum fills; Arrow adds up no narrower ones than decimal128
-        column = column.cast(pa.decimal256(76, column.type.scale))
-    total: Total = pc.sum(column).as_py() or 0
-    return total

@@ -3,19 +3,18 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from hensa.audit import Score
 from hensa.counts import Count
 from hensa.dataset import MEMORY, Plan, plan, score_dataset
 from hensa.errors import HensaError
-from hensa.files import FORMATS
+from hensa.files import FORMATS, schema_of
 from hensa.manifest import Manifest, Staging
 from hensa.population import Population
-from hensa.program import Program
-from hensa.terminal import Run, moments_table, plain_table, printer, say, show, totals_table, typer
+from hensa.program import Program, Stages
+from hensa.terminal import Run, Summary, plain_table, printer, say, show, typer
 
-__all__ = ["are_files", "bytes_of", "score_files", "verify_files"]
+__all__ = ["are_files", "bytes_of", "score_files", "tell", "verify_files"]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -84,25 +83,26 @@ def score_files(
         raise
     if "score" not in run.times:
         say(f"{output} has the result of this very run already.")
-    if as_json:
-        print(manifest.to_json(), end="")
-    else:
-        tell(manifest)
+    recorded = manifest.scored.population
+    whole = Population.from_json(json.dumps(recorded.moments))
+    names = schema_of(manifest.paths(output)[0]).names
+    tell(Summary(program, whole, manifest, by or (), recorded.cohorts), names, as_json)
     run.report(manifest.rows)
 
 
-def tell(manifest: Manifest) -> None:
-    """What a manifest tells, on standard error."""
-    made = manifest.record.run
-    assert isinstance(made, Score)
-    recorded = made.population
-    many = f" in {Count(recorded.cohorts):cohort} by {', '.join(made.by)}" * bool(made.by)
-    rows = f"{Count(manifest.rows):row} in {Count(len(manifest.parts)):file}, {manifest.nulls:,} of them null{many}"
-    say(f"{made.program.program.name}: {rows}")
-    tables = [] if recorded.moments is None else [moments_table(Population.from_json(json.dumps(recorded.moments)))]
-    if manifest.points:
-        tables.append(totals_table(manifest.points))
-    show(*(table for table in tables if table.row_count))
+def tell(summary: Summary, names: Collection[str], as_json: bool) -> None:
+    """What rows were paid: as text on standard error, or as data on standard output.
+
+    `names` are the columns that were written.
+    """
+    rule = summary.program.rule
+    if isinstance(rule, Stages) and rule.bonuses and rule.previous not in names:
+        say(f"No bonuses: there is no column {rule.previous}, which tells the stage before.")
+    if as_json:
+        print(json.dumps(summary.to_dict(), ensure_ascii=False, indent=2))
+    else:
+        say(summary.line)
+        show(*summary.tables())
 
 
 def show_plan(planned: Plan, threads: int | None, memory: int | None) -> None:

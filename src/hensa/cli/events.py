@@ -22,7 +22,8 @@ from hensa.cli.options import (
 from hensa.counts import Count
 from hensa.events import Event, entered_by
 from hensa.files import naming, read, replacing, write
-from hensa.terminal import Run, boards_of, boards_table, console, say, show, signed, total_of, totals_table, typer
+from hensa.terminal import Run, boards_of, boards_table, console, say, show, signed, totals_table, typer
+from hensa.totals import total_of
 
 __all__ = ["compensate", "rank", "restate"]
 

@@ -1,19 +1,18 @@
 """`hensa score` and `hensa population`."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from functools import partial, reduce
 from operator import add
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import pyarrow as pa
 
 import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, RecordedPopulation, Rules
-from hensa.cli.dataset import are_files, bytes_of, score_files
+from hensa.cli.dataset import are_files, bytes_of, score_files, tell
 from hensa.cli.options import (
     AnyMonth,
     AsJson,
@@ -33,11 +32,16 @@ from hensa.cli.options import (
 from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import RowGroups, format_of, naming, read, replacing, write
-from hensa.program import Program, Stages
+from hensa.program import Program
 from hensa.terminal import Run, Summary, cohorts, moments_table, say, show, typer
 from hensa.threads import cpus
+from hensa.totals import Totals
 
 __all__ = ["population", "score"]
+
+
+Done: TypeAlias = tuple[hensa.Population, Totals, list[str]]
+"""What a run over one file used and found, and the columns that it wrote."""
 
 
 class Method(StrEnum):
@@ -141,7 +145,7 @@ def score(
         )
         return prints.record(made, (source, n_rows), *counted.file(population)).on(schema)
 
-    def pay_whole() -> tuple[hensa.Population, Summary]:
+    def pay_whole() -> Done:
         with run.stage("read"):
             rows = read(source, rules.columns)
         with run.stage("score"), naming(source):
@@ -150,11 +154,11 @@ def score(
             paid = pay(rows, population=None if by and stored is None else used, threads=threads)
         with run.stage("write", total=paid.num_rows) as advance:
             write(file, output, recorded(used, paid.schema, paid.num_rows), in_groups(paid), advance, threads)
-        summary = Summary(rules, wanted)
-        summary.add(paid)
-        return used, summary
+        totals = Totals(rules, wanted)
+        totals.add(paid)
+        return used, totals, paid.column_names
 
-    def pay_parts(groups: RowGroups) -> tuple[hensa.Population, Summary]:
+    def pay_parts(groups: RowGroups) -> Done:
         """In bounded memory: every thread reads, adds up, scores and encodes parts of its own."""
 
         def add_up(span: list[int]) -> hensa.Population:
@@ -169,7 +173,7 @@ def score(
             schema = recorded(
                 used, pay(pa.Table.from_batches([], groups.schema), population=used).schema, groups.num_rows
             )
-        summary, seconds = Summary(rules, wanted), []
+        totals, seconds = Totals(rules, wanted), []
 
         def part(span: list[int]) -> pa.Table:
             started = perf_counter()
@@ -177,7 +181,7 @@ def score(
             scoring = perf_counter()
             paid = pay(own, population=used, threads=1)
             seconds.append((scoring - started, perf_counter() - scoring))
-            summary.add(paid)
+            totals.add(paid)
             return paid
 
         with run.stage("write", total=groups.num_rows) as advance:
@@ -185,7 +189,7 @@ def score(
         # The threads did all three side by side: of each, its share of the time that passed.
         for name, spent in zip(("read", "score"), zip(*seconds, strict=True), strict=True):
             run.share(name, sum(spent) / (threads or cpus()), of="write")
-        return used, summary
+        return used, totals, schema.names
 
     with Fingerprints(source, population) as prints, replacing(output) as file, run.progress:
         done = None
@@ -199,15 +203,9 @@ def score(
                 except HensaError:  # names a row by its place in a part; what all rows raise names it in the file
                     file.seek(0)
                     file.truncate()
-        used, summary = done or pay_whole()
-    if isinstance(rules.rule, Stages) and rules.rule.bonuses and rules.rule.previous not in summary.columns:
-        say(f"No bonuses: there is no column {rules.rule.previous}, which tells the stage before.")
-    if as_json:
-        print(json.dumps(summary.to_dict(used), ensure_ascii=False, indent=2))
-    else:
-        say(f"{rules.name}: {Count(summary.n_rows):row}, {summary.nulls:,} of them null{cohorts(used)}")
-        show(*summary.tables(used))
-    run.report(summary.n_rows)
+        used, totals, names = done or pay_whole()
+    tell(Summary(rules, used, totals, by or (), len(used.cohorts)), names, as_json)
+    run.report(totals.rows)
 
 
 def population(
@@ -234,7 +232,9 @@ def population(
         file.write(f"{taken.to_json()}\n".encode())
         made = audit.TakePopulation(program=Rules.of(rules), by=tuple(by or ()), method=method.value)
         prints.record(made, (source, rows.num_rows)).beside(file, output)
-    say(f"{rules.name}: {Count(rows.num_rows):row}, {taken.nulls:,} of them null{cohorts(taken)}")
+    say(
+        f"{rules.name}: {Count(rows.num_rows):row}, {taken.nulls:,} of them null{cohorts(taken.by, len(taken.cohorts))}"
+    )
     if rules.measures:
         show(moments_table(taken))
     run.report(rows.num_rows)

@@ -39,6 +39,9 @@ KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64
 _WIDTH = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8,
           "float32": 4, "float64": 8, "bool": 1, "decimal128": 16}  # fmt: skip
 
+_COUNTS = KINDS[:8]
+_EXACT = [kind for kind in KINDS if not kind.startswith("float")]
+
 
 class View(NamedTuple):
     """A column as the kernels read it."""
@@ -240,15 +243,15 @@ def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
     if isinstance(rule, Stages):
         criteria = [_view(table, c.column, "a criterion", KINDS, c.negative) for c in rule.criteria]
         if paid and rule.previous is not None and rule.previous in table.column_names:
-            previous = _view(table, rule.previous, "the stage before", KINDS[:8])
+            previous = _view(table, rule.previous, "the stage before", _COUNTS)
     base, others = None, []
     if isinstance(rule, PerEvent):
-        others = [_view(table, event.column, "a count", KINDS[:8], event.negative) for event in rule.events]
+        others = [_view(table, event.column, "a count", _COUNTS, event.negative) for event in rule.events]
     if program.reward is not None:
         name, role, negative = program.reward.base, "the base of the reward", program.reward.negative
         if paid:
-            base = _view(table, name, role, [kind for kind in KINDS if not kind.startswith("float")], negative)
-        elif name in table.column_names:
+            base = _view(table, name, role, _EXACT, negative)
+        elif name in table.schema.names:
             others = [_view(table, name, role, KINDS, negative)]
     return Views(table.num_rows, measures, base, others, criteria, previous)
 
@@ -256,11 +259,6 @@ def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
 def null_view(array: pa.Array) -> View:
     """A view whose nulls leave rows out."""
     return _view(pa.table({"": array}), "", "", KINDS)
-
-
-@lru_cache(64)
-def _unit(scale: int) -> Fraction:
-    return Fraction(10) ** -scale
 
 
 _MOST_SCALE = 1000
@@ -279,6 +277,11 @@ def _kind(type_: pa.DataType) -> tuple[str, int]:
     return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(type_), str(type_)), 0
 
 
+@lru_cache(64)
+def _unit(kind: str, scale: int) -> Fraction | None:
+    return None if kind.startswith("float") else Fraction(10) ** -scale
+
+
 def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow") -> View:
     array = column_of(table, name)
     type_ = array.type
@@ -293,21 +296,19 @@ def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str
         )
     if abs(scale) > _MOST_SCALE:
         raise DataError(f"Column {name!r} is of type {type_}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")
-    chunks, places, start = [], [], 0
+    chunks, places, has_bitmap = [], [], False
     for given in array.chunks:
         if n_rows := len(given):
-            chunk = _checked(given, name, _WIDTH[kind])
-            validity, values = chunk.buffers()
+            chunk, validity, values = _checked(given, name, _WIDTH[kind])
             bitmap = validity.address if validity and chunk.null_count else 0
-            places.append((start, values.address, bitmap, chunk.offset))
+            has_bitmap |= bitmap > 0
+            places.append((n_rows, values.address, bitmap, chunk.offset))
             chunks.append(chunk)
-            start += n_rows
-    unit = None if kind.startswith("float") else _unit(scale)
-    column = kernels.active.Column(KINDS.index(kind), start, np.array(places, dtype=np.int64).reshape(-1, 4))
+    column = kernels.active.Column(KINDS.index(kind), places)
     array = pa.chunked_array(chunks, type_)
     if negative == "error":
         _refuse_negative(name, array)
-    return View(name, kind, unit, column, array, any(bitmap for _, _, bitmap, _ in places))
+    return View(name, kind, _unit(kind, scale), column, array, has_bitmap)
 
 
 def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:
@@ -327,15 +328,15 @@ def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:
         )
 
 
-def _checked(chunk: pa.Array, name: str, width: int) -> pa.Array:
-    """The chunk, whose buffers hold what it says; copied only if its values are not aligned to their size."""
+def _checked(chunk: pa.Array, name: str, width: int) -> tuple[pa.Array, pa.Buffer | None, pa.Buffer]:
+    """The chunk and its buffers, which hold what it says; copied only if its values are not aligned to their size."""
     if chunk.offset < 0:
         raise DataError(f"Column {name!r} is not a valid Arrow array: its offset is {chunk.offset}.")
     validity, values = chunk.buffers()
     if values.address % min(width, 8):
         values = pa.py_buffer(values.to_pybytes())
-        return pa.Array.from_buffers(chunk.type, len(chunk), [validity, values], offset=chunk.offset)
-    return chunk
+        chunk = pa.Array.from_buffers(chunk.type, len(chunk), [validity, values], offset=chunk.offset)
+    return chunk, validity, values
 
 
 def allocate(n_bytes: int) -> pa.Buffer:

@@ -45,6 +45,8 @@ class _Constants(NamedTuple):
     """scale · weight / SD; 0.0 for a constant measure, which adds nothing."""
     single_c: float
     """scale / SD."""
+    near: bool
+    """Whether k is so near to 0 that loops over vectors subtract it."""
     e: float
     """What this measure adds to the part of the error bound that does not depend on the row."""
     plain: bool
@@ -59,7 +61,6 @@ class Judge:
         assert isinstance(program.rule, StandardScore)
         self.program, self.rule, self.views = program, program.rule, views
         self.lookup = lookup(program, views.base.unit if views.base else None)
-        self.weights = self.lookup.weights
         self.decided: dict[tuple[Any, ...], tuple[int, float]] = {}
 
     def constants(self) -> dict[str, Any]:
@@ -108,7 +109,7 @@ class Judge:
             )
         return points
 
-    def constants_of(self, view: View, moments: Moments, weight: Fraction) -> _Constants:
+    def constants_of(self, view: View, moments: Moments, weight: float) -> _Constants:
         """As docs/exactness.md defines them; SDs of integers and decimals in three rounded operations, which arrays of
         cohorts can do as well."""
         if view.unit is None:
@@ -125,10 +126,11 @@ class Judge:
             left = moments.count * (moments.count - moments.ddof)
             sd = sqrt(nearest_ratio(spread_numerator, spread_denominator) / nearest_ratio(left, 1))
             plain = 2.0**-64 <= f < 1.0 or not rest
-        c = float(weight) / sd if sd else 0.0
+        c = weight / sd if sd else 0.0
         e = _error(f, c, sd) if weight and spread else 0.0
-        single_c = float(self.rule.scale) / sd if sd else 0.0
-        return _Constants(whole, k_double, f, c, single_c, e, plain and e < inf)
+        single_c = self.lookup.scale / sd if sd else 0.0
+        near = abs(whole) <= (2**62 if view.kind in _LONG else 2**52)
+        return _Constants(whole, k_double, f, c, single_c, near, e, plain and e < inf)
 
 
 class PopulationJudge(Judge):
@@ -165,31 +167,16 @@ class PopulationJudge(Judge):
 
     def constants(self) -> dict[str, Any]:
         """What `Scorer` in kernels/score.pxi explains."""
-        measures = zip(self.views.measures, self.moments, self.weights, strict=True)
+        measures = zip(self.views.measures, self.moments, self.lookup.weights, strict=True)
         found = [self.constants_of(view, moments, weight) for view, moments, weight in measures]
-        near = [
-            abs(constants.k) <= (2**62 if view.kind in _LONG else 2**52)
-            for view, constants in zip(self.views.measures, found, strict=True)
-        ]
-        e0 = np.array([reduce(add, (constants.e for constants in found), _SMALLEST)])
+        e0 = reduce(add, (constants.e for constants in found), _SMALLEST)
         return {
-            "k": np.array([(constants.k & _WORD, constants.k >> 64 & _WORD) for constants in found], dtype=np.uint64),
-            "k_double": [constants.k_double for constants in found],
-            "f": [constants.f for constants in found],
-            "near": near,
-            "c": np.array([constants.c for constants in found]),
-            "single_c": np.array([constants.single_c for constants in found]),
-            "e0": e0,
+            "measures": [(c.k, c.k_double, c.f, c.c, c.single_c, c.near) for c in found],
             **_words(self.views, self.keys()),
             "integers": all(constants.plain for constants in found),
-            "codes": None,
+            "e0": e0,
+            "e": self.lookup.error(e0),
             "cohorts": None,
-            "cohort_k": None,
-            "totals": None,
-            "counts": None,
-            "ddof": self.rule.ddof,
-            **self.lookup.constants,
-            "e": self.lookup.error(float(e0[0])),
         }
 
 
@@ -262,7 +249,7 @@ class CohortJudge(Judge):
         if self.is_null(moments):
             self.null[code] = True
             return
-        for i, (view, state, weight) in enumerate(zip(self.views.measures, moments, self.weights, strict=True)):
+        for i, (view, state, weight) in enumerate(zip(self.views.measures, moments, self.lookup.weights, strict=True)):
             found = self.constants_of(view, state, weight)
             self.plain &= found.plain
             self.e0[code] += found.e
@@ -275,9 +262,9 @@ class CohortJudge(Judge):
         With n Σx² < 2^62 all integers fit int64, as (Σx)² <= n Σx² (Cauchy and Schwarz), and the SD is 0 or at least
         1/n, so that it is far from underflow.
         """
-        weights = np.array([float(weight) for weight in self.weights])
+        weights = np.array(self.lookup.weights)
         found = np.zeros(self.n, dtype=np.uint8)
-        scale, ddof = float(self.rule.scale), self.rule.ddof
+        scale, ddof = self.lookup.scale, self.rule.ddof
         kernels.active.constants_by(
             sums.totals, sums.counts, weights, scale, ddof, _SMALLEST, self.numbers, self.e0, found
         )
@@ -345,24 +332,21 @@ class CohortJudge(Judge):
         ]
         self.numbers[:, np.logical_not(near), 0] = 0.0
         return {
-            "k": np.zeros((0, 2), dtype=np.uint64),
-            "c": np.zeros(0),
-            "single_c": np.zeros(0),
-            "near": near,
-            "e0": self.e0,
-            "slot": np.arange(0, 2 * n_measures, 2, dtype=np.int64),  # a decimal takes two words, as does a square
-            "multiplier": np.ones(n_measures, dtype=np.uint64),
-            "joined": np.zeros(n_measures, dtype=np.uint64),
+            "measures": [(0, 0.0, 0.0, 0.0, 0.0, measure_near) for measure_near in near],
+            "words": [(2 * i, 1, 0) for i in range(n_measures)],  # a decimal takes two words, as does a square
             "n_words": 2 * n_measures + 1,
             "integers": self.plain and bool(np.isfinite(self.e0).all()),
-            "codes": self.keys.codes,
-            "cohorts": self.numbers,
-            "cohort_k": self.wide_k,
-            "totals": sums and sums.totals,
-            "counts": sums and sums.counts,
-            "ddof": self.rule.ddof,
-            **self.lookup.constants,
+            "e0": 0.0,
             "e": self.lookup.error(float(self.e0.max(initial=0.0))),
+            "cohorts": {
+                "codes": self.keys.codes,
+                "numbers": self.numbers,
+                "k": self.wide_k,
+                "e0": self.e0,
+                "totals": sums and sums.totals,
+                "counts": sums and sums.counts,
+                "ddof": self.rule.ddof,
+            },
         }
 
 
@@ -374,12 +358,10 @@ def _words(views: Views, keys: list[tuple[int, int, int]]) -> dict[str, Any]:
         if first not in slot:
             slot[first] = n_words
             n_words += 2 if view.kind == "decimal128" and not bits else 1
-    return {
-        "slot": np.array([slot[first] for first, _, _ in keys], dtype=np.int64),
-        "multiplier": np.array([multiplier & _WORD for _, multiplier, _ in keys], dtype=np.uint64),
-        "joined": np.array([_WORD << bits & _WORD if bits else 0 for *_, bits in keys], dtype=np.uint64),
-        "n_words": n_words,
-    }
+    words = [
+        (slot[first], multiplier & _WORD, _WORD << bits & _WORD if bits else 0) for first, multiplier, bits in keys
+    ]
+    return {"words": words, "n_words": n_words}
 
 
 _SMALLEST = 2.0**-1000

@@ -3,13 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil, floor, frexp, inf, lcm, nan
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hensa import kernels
 from hensa.program import Program, Reward, StandardScore
 from hensa.tiers import Tiers
 
@@ -28,12 +28,16 @@ _ROUND: dict[str, Callable[[Fraction], int]] = {
 
 
 class Lookup(NamedTuple):
-    """What `Table` in kernels/score.pxi explains. Tables by count: how many thresholds a score reaches."""
+    """The tables are by count: how many thresholds a score reaches."""
 
     constants: dict[str, Any]
+    """What `Table` in kernels/score.pxi explains."""
+    tables: Any
+    """The same as a ``Tables`` of the kernel in use."""
     shares: list[Fraction]
-    weights: list[Fraction]
+    weights: list[float]
     """scale · weight / sum of weights, of each measure of a score."""
+    scale: float
     reward: Reward | None
 
     def error(self, e0: float) -> float:
@@ -50,31 +54,20 @@ class Lookup(NamedTuple):
         return points if self.reward.cap is None else min(points, self.reward.cap)
 
 
-class _Same:
-    """A program as a key of a cache: by identity, as its own hash would read the whole table."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-
-    def __hash__(self) -> int:
-        return id(self.program)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.program is other.program
-
-
 def lookup(program: Program, unit: Fraction | None) -> Lookup:
     """The numbers for a program; `unit` is the value of the integer 1 in the base column (None: no reward)."""
-    return _lookup(_Same(program), unit)
+    key = unit, kernels.active
+    if key not in program.derived:
+        program.derived[key] = _lookup(program, unit)
+    found: Lookup = program.derived[key]
+    return found
 
 
-@lru_cache(maxsize=32)
-def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
-    program = same.program
+def _lookup(program: Program, unit: Fraction | None) -> Lookup:
     first = program.rate_table.shares[0] if program.rate_table.below == "first" else Fraction(0)
     shares = [first, *program.rate_table.shares]
     rule = program.rule
-    weights = []
+    weights, scale = [], 0.0
     constants: dict[str, Any] = {
         "thresholds": np.array(program.rate_table.rounded_thresholds),
         "rate": np.array([float(share) for share in shares]),
@@ -83,14 +76,14 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
     }
     if isinstance(rule, StandardScore):
         total = sum(measure.weight for measure in rule.measures)
-        weights = [rule.scale * measure.weight / total for measure in rule.measures]
+        scale = float(rule.scale)
+        weights = [float(rule.scale * measure.weight / total) for measure in rule.measures]
         bound = (len(weights) + 16) * 2.0**-53
         # No row of a population of up to 2^28 rows is further than 2^14 SDs from the mean.
-        exponent = frexp(max(abs(float(weight)) for weight in weights))[1] + 14
+        exponent = frexp(max(map(abs, weights)))[1] + 14
         reach = 2.0 ** min(max(exponent, -900), 900)
         centre_count = bisect_right(program.rate_table.thresholds, rule.centre)
         constants |= {
-            "stages": None,
             "centre": float(rule.centre),
             "centre_count": centre_count,
             "centre_score": Tiers(program, [], []).on_step(float(rule.centre), centre_count),
@@ -101,7 +94,7 @@ def _lookup(same: _Same, unit: Fraction | None) -> Lookup:
         }
     if unit is not None and program.reward is not None:
         constants |= _division(shares, unit, program.reward)
-    return Lookup(constants, shares, weights, program.reward)
+    return Lookup(constants, kernels.active.Tables(constants), shares, weights, scale, program.reward)
 
 
 def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:

@@ -309,7 +309,7 @@ def cohorts_of(views: Views, keys: Keys, program: Program, method: Method = "aut
 
 def add_up(views: Views, program: Program, method: Method, threads: int | None) -> Population:
     """Pass 1 over columns that have been checked."""
-    ways = np.array([_way(view, method) for view in views.measures], dtype=np.uint8)
+    ways = bytes([_way(view, method) for view in views.measures])
     columns = [view.column for view in views.measures]
     others = [view.column for view in views.all[len(columns) :]]
 
@@ -323,6 +323,7 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
 
     parts = share_out(work, views.n_rows, threads)
     count = sum(part[0] for part in parts)
+    ddof = _ddof(program)
     measures = {}
     for i, view in enumerate(views.measures):
         states = [part[1][i] for part in parts]
@@ -333,11 +334,10 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
             state = Welford(merged[1:3], merged[3:5], unit)
             if view.unit is None and merged[3] < count * _SMALLEST_VARIANCE and len(_counted(view, views).unique()) > 1:
                 raise _beyond(view)
-        elif ways[i] == SUPER:
-            state = _exact_floats(sum(s[0] for s in states), sum(s[1] for s in states))
         else:
-            state = Exact.of(sum(s[0] for s in states), sum(s[1] for s in states), unit)
-        measures[view.name] = Moments(count, state, _ddof(program))
+            total, squares = map(sum, zip((0, 0), *states, strict=True))
+            state = _exact_floats(total, squares) if ways[i] == SUPER else Exact.of(total, squares, unit)
+        measures[view.name] = Moments(count, state, ddof)
     return Population(count, views.n_rows - count, measures)
 
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import msgspec
 
@@ -781,6 +781,11 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
             return ("reward", "friend_reward") if self.rule.pays_friends else ("reward",)
         place = "stage" if isinstance(self.rule, Stages) else "score"
         return (place, "rate") if self.reward is None else (place, "rate", "reward")
+
+    @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """What other rooms work out of the rules once and keep for further calls, by what it depends on besides."""
+        return {}
 
     @staticmethod
     def names() -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from hensa.threads import UNIT, share_out
 __all__ = ["of_month", "score"]
 
 _TYPES = {"score": pa.float64(), "rate": pa.float64(), "step": pa.uint16(), "stage": pa.uint16(), "reward": pa.int64()}
+_FIELDS = {name: pa.field(name, type_) for name, type_ in _TYPES.items()}
 
 
 def score(
@@ -129,6 +130,7 @@ def score(
         [view.column for view in views.measures or views.criteria],
         views.base and views.base.column,
         [view.column for view in views.others],
+        judge.lookup.tables,
         judge.constants(),
         judge.decide,
         judge.pay,
@@ -173,7 +175,7 @@ def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> 
         case _:
             known, why = ["score", "rate", "step", "reward"], ""
     known += [f"{measure.column}_score" for measure in program.measures]
-    taken = set(table.column_names)
+    taken = table.schema.names
     for i, name in enumerate(columns):
         if name not in known or name in columns[:i]:
             twice = " twice" if name in known else ""
@@ -200,7 +202,7 @@ def _type(name: str) -> pa.DataType:
 
 def _with_columns(table: pa.Table, arrays: dict[str, pa.Array]) -> pa.Table:
     for name, array in arrays.items():
-        table = table.append_column(name, array)
+        table = table.append_column(_FIELDS.get(name, name), array)
     return table
 
 
@@ -211,13 +213,13 @@ class _Results:
         n_rows = table.num_rows
         self.n_rows, self.columns = n_rows, columns
         reused = {} if out is None else _reusable(out, columns, table)
-        self.values = {name: reused.get(name) or allocate(n_rows * _type(name).bit_width // 8) for name in columns}
+        self.values = {name: reused.get(name) or allocate(n_rows * _type(name).byte_width) for name in columns}
         bitmap_bytes = (n_rows + 7) // 8
         self.validity = allocate(bitmap_bytes) if any(view.has_bitmap for view in views.all) else None
         self.step_validity = allocate(bitmap_bytes) if "step" in columns else None
         address = {name: buffer.address for name, buffer in self.values.items()}
         self.addresses = {
-            **{name: address.get(name, 0) for name in _TYPES},
+            **address,
             "singles": [address.get(f"{view.name}_score", 0) for view in views.measures],
             "stream": n_rows > UNIT,
             "validity": self.validity.address if self.validity else 0,

@@ -51,7 +51,6 @@ class StageJudge:
             },
             "previous": self.views.previous and self.views.previous.column,
             "bonus": np.array(self.bonuses, dtype=np.int64),
-            **self.lookup.constants,
         }
 
     def decide(self, row: int) -> None:

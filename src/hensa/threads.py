@@ -22,11 +22,13 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -
     Threads take the next piece when they are done with one, so that a busy core delays nobody. With one piece, or
     one thread, all runs in the caller.
     """
-    if threads is None:
-        threads = cpus()
-    elif not isinstance(threads, int) or threads < 1:
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
-    starts = iter(range(0, n_rows, UNIT))
+    pieces = range(0, n_rows, UNIT)
+    helpers = min(threads or cpus(), len(pieces)) - 1 if len(pieces) > 1 else 0
+    if not helpers:
+        return [work(start, min(start + UNIT, n_rows)) for start in pieces]
+    starts = iter(pieces)
     results: dict[int, T] = {}
     errors: dict[int, BaseException] = {}
     lock = Lock()
@@ -42,21 +44,17 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -
             except BaseException as error:  # also Ctrl-C: the other threads stop at the end of their piece
                 errors[start] = error
 
-    helpers = min(threads, -(-n_rows // UNIT)) - 1
-    if helpers <= 0:
-        take()
-    else:
-        with ThreadPoolExecutor(helpers) as pool:
-            try:
-                for _ in range(helpers):
-                    pool.submit(take)
-                take()
-            except BaseException as error:  # Ctrl-C between two pieces
-                errors[-1] = error
+    with ThreadPoolExecutor(helpers) as pool:
+        try:
+            for _ in range(helpers):
+                pool.submit(take)
+            take()
+        except BaseException as error:  # Ctrl-C between two pieces
+            errors[-1] = error
     if errors:
         # The pieces before it were all begun, so the first error is the same whatever the threads.
         raise errors[min(errors)]
-    return [results[start] for start in range(0, n_rows, UNIT)]
+    return [results[start] for start in pieces]
 
 
 def cpus() -> int:

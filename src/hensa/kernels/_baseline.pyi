@@ -12,11 +12,15 @@ _Welford: TypeAlias = tuple[float, float, float, float, float]
 
 @disjoint_base
 class Column:
-    def __new__(cls, kind: int, length: int, chunks: npt.NDArray[np.int64]) -> Column: ...
+    def __new__(cls, kind: int, chunks: list[tuple[int, int, int, int]]) -> Column: ...
 
 @disjoint_base
 class Known:
     def __new__(cls, n_words: int) -> Known: ...
+
+@disjoint_base
+class Tables:
+    def __new__(cls, constants: dict[str, Any]) -> Tables: ...
 
 @disjoint_base
 class Scorer:
@@ -25,6 +29,7 @@ class Scorer:
         measures: list[Column],
         base: Column | None,
         others: list[Column],
+        tables: Tables,
         constants: dict[str, Any],
         decide: Callable[[int], tuple[int, float]],
         pay: Callable[[int, int], int],
@@ -32,7 +37,7 @@ class Scorer:
     def run(self, start: int, stop: int, outputs: dict[str, Any]) -> tuple[int, int]: ...
 
 def moments(
-    measures: list[Column], others: list[Column], method: npt.NDArray[np.uint8], start: int, stop: int
+    measures: list[Column], others: list[Column], method: bytes, start: int, stop: int
 ) -> tuple[int, list[_Exact | _Welford]]: ...
 def merge(states: npt.NDArray[np.float64]) -> _Welford: ...
 def moments_by(

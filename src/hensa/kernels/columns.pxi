@@ -87,28 +87,27 @@ cdef class Column:
     ----------
     kind : int
         Index into ``hensa.columns.KINDS``.
-    length : int
-        Number of rows.
-    chunks : int64 array, shape (n, 4)
-        Of every chunk that has rows: first row, address of the values buffer, address of the
+    chunks : list of tuple of int
+        Of every chunk that has rows: their number, address of the values buffer, address of the
         validity bitmap (0: none), offset.
     """
     cdef View view
 
-    def __cinit__(self, int kind, int64_t length, const int64_t[:, ::1] chunks):
+    def __cinit__(self, int kind, list chunks):
         cdef Py_ssize_t i
+        cdef Chunk* chunk
         self.view.kind = kind
-        self.view.length = length
-        self.view.n_chunks = chunks.shape[0]
-        self.view.chunks = <Chunk*> calloc(chunks.shape[0] + 1, sizeof(Chunk))
+        self.view.n_chunks = len(chunks)
+        self.view.chunks = <Chunk*> calloc(len(chunks) + 1, sizeof(Chunk))
         if self.view.chunks == NULL:
             raise MemoryError
-        for i in range(chunks.shape[0]):
-            self.view.chunks[i].start = chunks[i, 0]
-            self.view.chunks[i].values = <const uint8_t*> <size_t> chunks[i, 1]
-            self.view.chunks[i].validity = <const uint8_t*> <size_t> chunks[i, 2]
-            self.view.chunks[i].offset = chunks[i, 3]
-        self.view.chunks[chunks.shape[0]].start = length  # the end of the last chunk
+        for i, (length, values, validity, offset) in enumerate(chunks):
+            chunk = self.view.chunks + i
+            chunk[0].values = <const uint8_t*> <size_t> values
+            chunk[0].validity = <const uint8_t*> <size_t> validity
+            chunk[0].offset = offset
+            chunk[1].start = chunk[0].start + <int64_t> length    # of the last chunk, its end
+        self.view.length = self.view.chunks[self.view.n_chunks].start
 
     def __dealloc__(self):
         free(self.view.chunks)

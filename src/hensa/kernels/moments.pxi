@@ -795,7 +795,7 @@ cdef int64_t moments_pass(View** measures, Py_ssize_t n_measures, View** all_col
     return count
 
 
-def moments(list measures, list others, const uint8_t[::1] method, int64_t start, int64_t stop):
+def moments(list measures, list others, bytes method, int64_t start, int64_t stop):
     """The moments of some measures over the rows [start, stop).
 
     Parameters
@@ -804,7 +804,7 @@ def moments(list measures, list others, const uint8_t[::1] method, int64_t start
         The columns to add up.
     others : list of Column
         Further columns; a row that is null in any column is left out.
-    method : uint8 array
+    method : bytes
         Of each measure: 0 for integers, 1 for Welford's method, 2 for exact floats.
     start, stop : int
         The rows; `start` is a multiple of WINDOW.
@@ -827,6 +827,7 @@ def moments(list measures, list others, const uint8_t[::1] method, int64_t start
     cdef SuperPair* supers = NULL
     cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
     cdef int64_t count
+    cdef const uint8_t* ways = method
     cdef Py_ssize_t n_columns = n + len(others)
     cdef Welford* w
     try:
@@ -835,15 +836,15 @@ def moments(list measures, list others, const uint8_t[::1] method, int64_t start
         if exact == NULL or states == NULL or scratch == NULL or (supers == NULL and SUPER in method):
             raise MemoryError
         with nogil:
-            count = moments_pass(views, n, views, n_columns, &method[0], start, stop,
+            count = moments_pass(views, n, views, n_columns, ways, start, stop,
                                  exact, states, supers, scratch, &bad_measure)
         if count < 0:
             raise ArithmeticError(bad_measure, -1 - count)
         results = []
         for i in range(n):
-            if method[i] == SUPER:
+            if ways[i] == SUPER:
                 results.append((super_integer(&supers[i].sum), super_integer(&supers[i].squares)))
-            elif method[i] == WELFORD:
+            elif ways[i] == WELFORD:
                 w = states + i
                 results.append((w.count, w.mean.hi, w.mean.lo, w.m2.hi, w.m2.lo))
             else:

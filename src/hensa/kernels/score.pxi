@@ -245,6 +245,11 @@ cdef void add_measure(int loop, int kind, const void* x, int64_t n, const Mean* 
 # ---------------------------------------------------------------- steps
 
 cdef struct Table:
+    # What the program says to every row. Of stages only what is looked up by count.
+    double centre
+    int64_t centre_count            # of the score centre, and that score
+    double centre_score
+    double lift
     # Thresholds T_1 < ... < T_K; `count` of a row says how many of them its score reaches.
     int64_t n_thresholds
     const double* thresholds
@@ -696,6 +701,70 @@ cdef uint64_t add_multiples(const int64_t* x, int64_t n, uint64_t multiplier, he
 
 # ---------------------------------------------------------------- the pass
 
+cdef class Tables:
+    """A `Table`, made by hensa.lookup once for many calls.
+
+    Parameters
+    ----------
+    constants : dict
+        Its numbers and arrays; those of `reward` only where rewards are paid, and those of scores not for stages.
+    """
+    cdef Table table
+    cdef dict constants             # keeps the arrays alive
+
+    def __cinit__(self, dict constants):
+        cdef const double[::1] doubles
+        cdef const uint16_t[::1] shorts
+        cdef const int64_t[::1] longs
+        self.constants = constants
+        doubles = constants["thresholds"]
+        self.table.n_thresholds = doubles.shape[0]
+        self.table.thresholds = &doubles[0]
+        doubles = constants["rate"]
+        self.table.rate = &doubles[0]
+        shorts = constants["step"]
+        self.table.step = &shorts[0]
+        self.table.step_below = constants["step_below"]
+        if "cut" in constants:
+            self.table.centre = constants["centre"]
+            self.table.centre_count = constants["centre_count"]
+            self.table.centre_score = constants["centre_score"]
+            self.table.lift = constants["lift"]
+            self.table.bound = constants["bound"]
+            doubles = constants["cut"]
+            self.table.cut = &doubles[0]
+            longs = constants["below"]
+            self.table.below = &longs[0]
+            self.table.origin = constants["origin"]
+            self.table.per_unit = constants["per_unit"]
+            self.table.last_bucket = doubles.shape[0] - 1
+            self.table.even = constants["even"]
+            self.table.margin = constants["margin"]
+        if "numerator" in constants:
+            doubles = constants["numerator"]
+            self.table.numerator = &doubles[0]
+            longs = constants["numerator_long"]
+            self.table.numerator_long = &longs[0]
+            self.table.addend = constants["addend"]
+            self.table.addend_long = constants["addend_long"]
+            self.table.denominator = constants["denominator"]
+            self.table.denominator_long = constants["denominator_long"]
+            self.table.fits = constants["fits"]
+            self.table.per_share = constants["per_share"]
+            self.table.cap_long = constants["cap_long"]
+            self.table.base_bits = constants["base_bits"]
+            self.table.longs_suffice = constants["longs_suffice"]
+
+
+cdef struct Measure:
+    Mean mean
+    double c
+    double single_c
+    int64_t slot                    # of its words in keys
+    uint64_t multiplier
+    uint64_t joined                 # not 0: values are added up unless their sizes have one of these bits
+
+
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
     double other[TILE]              # differences, then cuts, then numerators
@@ -745,34 +814,31 @@ cdef class Scorer:
         The column that rewards are paid on.
     others : list of Column
         Further columns whose nulls leave a row out.
+    tables : Tables
+        What the program says, whatever the population.
     constants : dict
-        The numbers and arrays of the comment at the top of this file and of `Table`; for stages, "stages" has the
-        arrays of `Minimums`, "previous" is a Column or None, and "bonus" the bonuses up to each stage.
+        The numbers of the comment at the top of this file: "measures" has k, k as float64, f, c, the c of its single
+        score and near, of each measure; "words" its slot, multiplier and joined; "cohorts" is None or has the arrays
+        below. For stages, "stages" has the arrays of `Minimums`, "previous" is a Column or None, and "bonus" the
+        bonuses up to each stage.
     decide : callable
         ``decide(row) -> (count, score)`` for a row that float64 cannot decide.
     pay : callable
         ``pay(row, count) -> reward``, bonuses included, for a row whose base or reward is beyond the fast loops.
     """
     cdef list columns               # keeps the views alive
-    cdef dict constants             # keeps the tables alive
+    cdef Tables tables              # keeps the arrays of the table alive
     cdef object decide, pay
     cdef View** views
     cdef View* base
     cdef Py_ssize_t n_measures, n_views
     cdef Table table
-    cdef double centre
-    cdef double lift, e                     # E is at most e where |t_i| <= 2^r; for an even table, in widths of a bucket
-    cdef Mean* means
-    cdef const double[::1] c
-    cdef const double[::1] single_c
-    cdef const int64_t[::1] slot
-    cdef const uint64_t[::1] multiplier
-    cdef const uint64_t[::1] joined         # not 0: values are added up unless their sizes have one of these bits
+    cdef double e                           # E is at most e where |t_i| <= 2^r; for an even table, in widths of a bucket
+    cdef Measure* measures
     cdef int n_words
     cdef bint integers
-    cdef int64_t centre_count
-    cdef double centre_score
-    cdef const double[::1] e0               # of each cohort, or of all rows
+    cdef double e0                          # of all rows; of cohorts 0
+    cdef const double[::1] cohort_e0
     cdef const int32_t[::1] codes           # None: one population for all rows
     cdef const double[:, :, ::1] cohorts    # of each cohort and measure: k, f, c, single c
     cdef const uint64_t[:, :, ::1] cohort_k # for integers that are not near: k in 128 bits
@@ -785,9 +851,10 @@ cdef class Scorer:
     cdef View* previous                     # NULL: no bonuses
     cdef const int64_t[::1] bonus
 
-    def __cinit__(self, list measures, Column base, list others, dict constants, decide, pay):
+    def __cinit__(self, list measures, Column base, list others, Tables tables, dict constants, decide, pay):
         self.columns = measures + ([base] if base is not None else []) + others
-        self.constants = constants
+        self.tables = tables
+        self.table = tables.table
         self.decide = decide
         self.pay = pay
         self.idle = []
@@ -795,57 +862,45 @@ cdef class Scorer:
         self.n_views = len(self.columns)
         self.views = views_of(self.columns)
         self.base = self.views[self.n_measures] if base is not None else NULL
-        self.take_table(constants)
-        if constants["stages"] is not None:
+        if "stages" in constants:
             self.take_stages(constants)
         else:
             self.take_population(constants)
 
     cdef int take_population(self, dict constants) except -1:
         cdef Py_ssize_t i
-        cdef const double[::1] doubles
-        cdef const int64_t[::1] longs
-        cdef const uint64_t[:, ::1] k
-        self.centre = constants["centre"]
-        self.c = constants["c"]
-        self.single_c = constants["single_c"]
-        self.slot = constants["slot"]
-        self.multiplier = constants["multiplier"]
-        self.joined = constants["joined"]
+        cdef Measure* measure
+        cdef dict cohorts = constants["cohorts"]
         self.n_words = constants["n_words"]
         self.integers = constants["integers"]
-        self.centre_count = constants["centre_count"]
-        self.centre_score = constants["centre_score"]
-        self.e0 = constants["e0"]
-        self.codes = constants["codes"]
-        self.cohorts = constants["cohorts"]
-        self.cohort_k = constants["cohort_k"]
-        self.totals = constants["totals"]
-        self.counts = constants["counts"]
-        self.ddof = constants["ddof"]
-        self.means = <Mean*> calloc(self.n_measures + 1, sizeof(Mean))
-        if self.means == NULL:
-            raise MemoryError
-        k = constants["k"]
-        for i in range(k.shape[0]):
-            self.means[i].k.low = k[i, 0]
-            self.means[i].k.high = k[i, 1]
-            self.means[i].k_double = constants["k_double"][i]
-            self.means[i].f = constants["f"][i]
-        for i in range(self.n_measures):
-            self.means[i].near = constants["near"][i]
-        doubles = constants["cut"]
-        self.table.cut = &doubles[0]
-        longs = constants["below"]
-        self.table.below = &longs[0]
-        self.table.origin = constants["origin"]
-        self.table.per_unit = constants["per_unit"]
-        self.table.last_bucket = doubles.shape[0] - 1
-        self.table.even = constants["even"]
-        self.table.margin = constants["margin"]
-        self.lift = constants["lift"]
         self.e = constants["e"]
-        self.table.bound = constants["bound"]
+        self.e0 = constants["e0"]
+        self.codes = self.totals = None         # by itself an attribute is no array and not None either
+        if cohorts is not None:
+            self.cohort_e0 = cohorts["e0"]
+            self.codes = cohorts["codes"]
+            self.cohorts = cohorts["numbers"]
+            self.cohort_k = cohorts["k"]
+            self.totals = cohorts["totals"]
+            self.counts = cohorts["counts"]
+            self.ddof = cohorts["ddof"]
+        self.measures = <Measure*> calloc(self.n_measures + 1, sizeof(Measure))
+        if self.measures == NULL:
+            raise MemoryError
+        for i, (k, k_double, f, c, single_c, near) in enumerate(constants["measures"]):
+            measure = self.measures + i
+            measure.mean.k.low = k & 0xFFFFFFFFFFFFFFFF
+            measure.mean.k.high = k >> 64 & 0xFFFFFFFFFFFFFFFF
+            measure.mean.k_double = k_double
+            measure.mean.f = f
+            measure.mean.near = near
+            measure.c = c
+            measure.single_c = single_c
+        for i, (slot, multiplier, joined) in enumerate(constants["words"]):
+            measure = self.measures + i
+            measure.slot = slot
+            measure.multiplier = multiplier
+            measure.joined = joined
         return 0
 
     cdef int take_stages(self, dict constants) except -1:
@@ -872,38 +927,10 @@ cdef class Scorer:
             self.bonus = constants["bonus"]
         return 0
 
-    cdef int take_table(self, dict constants) except -1:
-        cdef const double[::1] doubles
-        cdef const uint16_t[::1] shorts
-        cdef const int64_t[::1] longs
-        doubles = constants["thresholds"]
-        self.table.n_thresholds = doubles.shape[0]
-        self.table.thresholds = &doubles[0]
-        doubles = constants["rate"]
-        self.table.rate = &doubles[0]
-        shorts = constants["step"]
-        self.table.step = &shorts[0]
-        self.table.step_below = constants["step_below"]
-        if self.base != NULL:
-            doubles = constants["numerator"]
-            self.table.numerator = &doubles[0]
-            longs = constants["numerator_long"]
-            self.table.numerator_long = &longs[0]
-            self.table.addend = constants["addend"]
-            self.table.addend_long = constants["addend_long"]
-            self.table.denominator = constants["denominator"]
-            self.table.denominator_long = constants["denominator_long"]
-            self.table.fits = constants["fits"]
-            self.table.per_share = constants["per_share"]
-            self.table.cap_long = constants["cap_long"]
-            self.table.base_bits = constants["base_bits"]
-            self.table.longs_suffice = constants["longs_suffice"]
-        return 0
-
     def __dealloc__(self):
         free(self.minimums)
         free(self.views)
-        free(self.means)
+        free(self.measures)
 
     def run(self, int64_t start, int64_t stop, dict outputs):
         """Scores the rows [start, stop) into buffers.
@@ -913,9 +940,9 @@ cdef class Scorer:
         start, stop : int
             The rows; `start` is a multiple of 512.
         outputs : dict
-            Addresses of buffers for all rows: "score", "rate", "step", "stage", "reward", "validity",
-            "step_validity" (0: not asked for), and "singles", a list with one address per measure of a score;
-            "stream" says whether to write past the caches.
+            Addresses of buffers for all rows: of "score", "rate", "step", "stage" and "reward" those asked for,
+            "validity", "step_validity" (0: not asked for), and "singles", a list with one address per measure of a
+            score; "stream" says whether to write past the caches.
 
         Returns
         -------
@@ -929,11 +956,11 @@ cdef class Scorer:
         cdef uint64_t* key = <uint64_t*> malloc(self.n_words * (TILE + 1) * sizeof(uint64_t))
         cdef int64_t row = start, n, valid, total = 0, off_table = 0
         cdef Py_ssize_t i
-        out.score = <double*> <size_t> outputs["score"]
-        out.rate = <double*> <size_t> outputs["rate"]
-        out.step = <uint16_t*> <size_t> outputs["step"]
-        out.stage = <uint16_t*> <size_t> outputs["stage"]
-        out.reward = <int64_t*> <size_t> outputs["reward"]
+        out.score = <double*> <size_t> outputs.get("score", 0)
+        out.rate = <double*> <size_t> outputs.get("rate", 0)
+        out.step = <uint16_t*> <size_t> outputs.get("step", 0)
+        out.stage = <uint16_t*> <size_t> outputs.get("stage", 0)
+        out.reward = <int64_t*> <size_t> outputs.get("reward", 0)
         out.validity = <uint8_t*> <size_t> outputs["validity"]
         out.step_validity = <uint8_t*> <size_t> outputs["step_validity"]
         out.stream = outputs["stream"]
@@ -971,17 +998,17 @@ cdef class Scorer:
             if self.codes is not None:
                 self.add_cohorts(j, x, row, n, tile, singles[j] != NULL)
             else:
-                add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, self.means + j, self.c[j],
-                            self.centre, self.lift, s, &beyond, tile.other)
+                add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, &self.measures[j].mean,
+                            self.measures[j].c, self.table.centre, self.table.lift, s, &beyond, tile.other)
                 if singles[j] != NULL:
-                    add_measure(SINGLE, self.views[j].kind, x, n, self.means + j, self.single_c[j],
-                                self.centre, self.lift, tile.single, NULL, tile.other)
+                    add_measure(SINGLE, self.views[j].kind, x, n, &self.measures[j].mean, self.measures[j].single_c,
+                                self.table.centre, self.table.lift, tile.single, NULL, tile.other)
             if singles[j] != NULL:
                 if masked:
                     zero_nulls[double](tile.single, tile.valid, n, tile.single)
                 emit(singles[j] + row, tile.single, 8 * n, out.stream)
         if self.codes is not None:
-            find_beyond(tile.m, n, self.lift, &beyond)
+            find_beyond(tile.m, n, self.table.lift, &beyond)
         if self.table.even:
             near = count_evenly(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, self.e, tile.count)
         else:
@@ -999,8 +1026,8 @@ cdef class Scorer:
         if self.codes is None:
             memset(tile.m, 0, n * sizeof(double))
             for j in range(self.n_measures):
-                add_measure(SIZES, self.views[j].kind, window(self.views[j], row, n, tile.window), n, self.means + j,
-                            self.c[j], 0.0, 0.0, tile.m, NULL, tile.other)
+                add_measure(SIZES, self.views[j].kind, window(self.views[j], row, n, tile.window), n,
+                            &self.measures[j].mean, self.measures[j].c, 0.0, 0.0, tile.m, NULL, tile.other)
 
     cdef int64_t tile(self, int64_t row, int64_t n, Tile* tile, const Output* out, double** singles,
                       Decided* decided, uint64_t* key, int64_t* off_table) except -1 nogil:
@@ -1065,15 +1092,15 @@ cdef class Scorer:
         cdef const int32_t* code = &self.codes[row]
         cdef const double* values
         cdef const double* constants = &self.cohorts[0, j, 0]
-        if not self.means[j].near:
+        if not self.measures[j].mean.near:
             # the constants' own k is 0 for these
             values = differences_by(kind, x, code, n, &self.cohort_k[0, j, 0], 2 * self.n_measures, tile.other)
         else:
             values = as_doubles(kind, x, n, tile.other)
-        add_measure_by(FIRST if j == 0 else NEXT, values, code, n, constants, 4 * self.n_measures, self.centre,
+        add_measure_by(FIRST if j == 0 else NEXT, values, code, n, constants, 4 * self.n_measures, self.table.centre,
                        tile.s, tile.m)
         if single:
-            add_measure_by(SINGLE, values, code, n, constants, 4 * self.n_measures, self.centre, tile.single, NULL)
+            add_measure_by(SINGLE, values, code, n, constants, 4 * self.n_measures, self.table.centre, tile.single, NULL)
 
     cdef void write_validity(self, int64_t row, int64_t n, Tile* tile, bint masked, const Output* out,
                              int64_t* off_table) noexcept nogil:
@@ -1099,10 +1126,10 @@ cdef class Scorer:
         cdef double* s = tile.s
         cdef double* cut = tile.other
         self.find_sizes(row, n, tile)
-        find_errors(s, tile.m, n, self.table.bound, self.e0[0] if self.codes is None else 0.0, tile.e)
+        find_errors(s, tile.m, n, self.table.bound, self.e0, tile.e)
         if self.codes is not None:
             for i in range(n):
-                tile.e[i] += self.e0[self.codes[row + i]]
+                tile.e[i] += self.cohort_e0[self.codes[row + i]]
         find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
         look_up(self.table.cut, tile.bucket, n, cut)
         count_thresholds(s, cut, self.table.below, tile.bucket, n, tile.count)
@@ -1126,8 +1153,8 @@ cdef class Scorer:
                 continue
             if tile.m[i] == 0.0 and self.integers:
                 # every measure is at its mean or constant: the score is the centre
-                tile.count[i] = self.centre_count
-                s[i] = self.centre_score
+                tile.count[i] = self.table.centre_count
+                s[i] = self.table.centre_score
                 continue
             if not keyed:
                 known = self.make_keys(row, n, tile, key)
@@ -1177,11 +1204,11 @@ cdef class Scorer:
         for j in range(self.n_measures):
             kind = self.views[j].kind
             x = window(self.views[j], row, n, tile.window)
-            word = key + self.slot[j] * TILE
-            if self.joined[j] != 0:
+            word = key + self.measures[j].slot * TILE
+            if self.measures[j].joined != 0:
                 values = as_longs(kind, x, n, tile.base)
-                sizes = 0 if values == NULL else add_multiples(values, n, self.multiplier[j], word)
-                known = known and values != NULL and sizes & self.joined[j] == 0
+                sizes = 0 if values == NULL else add_multiples(values, n, self.measures[j].multiplier, word)
+                known = known and values != NULL and sizes & self.measures[j].joined == 0
             elif kind == FLOAT32:
                 copy_words[uint32_t](<const uint32_t*> x, n, 1, word)
             elif kind == DECIMAL128:

@@ -50,6 +50,21 @@ def test_a_file_goes_into_a_directory_that_ends_in_a_slash():
     assert (manifest.rows, manifest.record.run.columns) == (1000, ("reward",))
 
 
+def test_a_stored_population_is_that_of_all_files(tmp_path):
+    for options in ([], ["--by", "site"]):
+        run("population", "rows/site=0/rows.parquet", "-o", "p.json")
+        if options:
+            pq.write_table(pq.read_table("rows"), "rows.parquet")
+            run("population", "rows.parquet", "-o", "p.json", "--by", "site")
+            _, told = run("score", "rows", "-o", "paid", "--population", "p.json", code=2)
+            assert "p.json has cohorts; it is for --by site" in told
+        run("score", "rows", "-o", "paid", "--population", "p.json", "--overwrite", *options)
+        stored = hensa.Population.from_json((tmp_path / "p.json").read_text())
+        manifest = hensa.Manifest.load("paid")
+        again = hensa.score_dataset("rows", tmp_path / "again", PROGRAM, options[1:], population=stored, overwrite=True)
+        assert manifest == again
+
+
 def test_another_run_needs_overwrite():
     run("score", "rows", "-o", "paid")
     _, told = run("score", "rows", "-o", "paid", "--by", "site", code=1)
@@ -95,8 +110,7 @@ def test_verify_compares_a_dataset_with_its_manifest(tmp_path):
     ("arguments", "message"),
     [
         (["rows", "-o", "paid", "--memory", "much"], "'much' is no number of bytes such as 800MB or 2GiB"),
-        (["rows", "-o", "paid", "--population", "p.json"], "give no --population"),
-        (["-", "-o", "paid/"], "and no -"),
+        (["-", "-o", "paid/"], "standard input is no file"),
         (["rows.parquet", "-o", "paid.parquet", "--overwrite"], "are for many files"),
     ],
 )

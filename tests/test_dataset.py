@@ -1,6 +1,8 @@
 """Datasets: the bits of one table, whatever the files; the old state or the whole new one, whatever happens."""
 
+import hashlib
 import io
+import json
 import os
 import pickle
 import re
@@ -16,7 +18,7 @@ import pytest
 from making import program
 
 import hensa
-from hensa import DataError, HensaError, Manifest, dataset, files, fragments
+from hensa import DataError, HensaError, Manifest, Population, audit, dataset, files, fragments
 from hensa.manifest import Staging
 
 PROGRAM = hensa.Program.load("hapitas-friend")
@@ -59,6 +61,57 @@ def test_a_dataset_has_the_bits_that_one_table_gets(months, tmp_path, by):
     assert manifest.points == {"reward": sum(expected["reward"].to_pylist())}
     assert [part.file for part in manifest.parts] == [f"month=2019-{10 + i // 3}/{i}.parquet" for i in range(6)]
     assert sorted(os.listdir(tmp_path)) == ["paid", "rows"]
+
+
+@pytest.mark.parametrize("by", [None, "month"])
+def test_rows_of_files_are_scored_against_a_stored_population(months, tmp_path, by):
+    rows = whole(months)
+    stored = hensa.population(rows.slice(0, 5000), PROGRAM, by=by)  # some of the rows of the second month are left out
+    stages = set()
+    manifest = hensa.score_dataset(
+        months, tmp_path / "paid", PROGRAM, by=by, population=stored, progress=lambda stage, *_: stages.add(stage)
+    )
+    expected = hensa.score(rows, PROGRAM, stored, by=by).drop_columns("month")
+    assert read(manifest, tmp_path / "paid").equals(expected)
+    assert stages == {"read", "score"}
+    recorded = manifest.scored.population
+    assert (recorded.source, recorded.count) == ("file", 5000)
+    assert Population.from_json(json.dumps(recorded.moments)) == stored
+    # the same numbers as those of the rows, but not taken from them
+    own = hensa.population(rows, PROGRAM, by=by)
+    runs = [hensa.score_dataset(months, tmp_path / "own", PROGRAM, by=by).run]
+    for population in (own, stored):
+        with pytest.raises(HensaError, match="it has the dataset of another run"):
+            hensa.score_dataset(months, tmp_path / "own", PROGRAM, by=by, population=population)
+        place = tmp_path / "own"
+        runs.append(hensa.score_dataset(months, place, PROGRAM, by=by, population=population, overwrite=True).run)
+    assert len(set(runs)) == 3
+    assert runs[-1] == manifest.run
+
+
+def test_a_stored_population_that_does_not_fit_is_an_error_and_nothing_is_written(months, tmp_path):
+    half = whole(months).slice(0, 3000)
+    other = hensa.population({"orders": [1, 2]}, program(["orders"], base=None))
+    for population, by, message in (
+        (other, None, r"0\.parquet: The population has no measure 'new_referrals'; it has orders"),
+        (hensa.population(half, PROGRAM, by="month"), "month", r"of cohort '2019-11', of row 0, is not there"),
+        ("population.json", None, "population is 'population.json'; it must be a hensa.Population"),
+    ):
+        with pytest.raises(HensaError, match=message):
+            hensa.score_dataset(months, tmp_path / "paid", PROGRAM, by=by, population=population)
+        assert os.listdir(tmp_path) == ["rows"]
+
+
+def test_a_stored_population_of_more_cohorts_than_a_record_holds_is_an_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "COHORTS", 1)
+    rows = pa.table({**{name: [1, 3, 1, 4] for name in PROGRAM.columns}, "site": ["a", "a", "b", "b"]})
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    stored = hensa.population(rows, PROGRAM, by="site")
+    manifest = hensa.score_dataset(tmp_path / "rows.parquet", tmp_path / "paid", PROGRAM, by="site", population=stored)
+    assert [each.name for each in manifest.record.inputs] == ["rows.parquet", "population.json"]
+    data = f"{stored.to_json()}\n".encode()  # as `hensa population` writes it
+    assert manifest.record.inputs[1].sha256 == hashlib.sha256(data).hexdigest()
+    assert "cohorts" not in manifest.scored.population.moments
 
 
 def test_the_manifest_has_the_rows_of_each_rate_and_the_total_of_the_base(months, tmp_path):

@@ -51,6 +51,15 @@ def test_a_cluster_writes_the_bytes_that_one_process_writes(rows, tmp_path, clie
     assert bytes_of(tmp_path / "shared") == bytes_of(tmp_path / "alone")
 
 
+@pytest.mark.parametrize("by", [None, "site"])
+def test_a_cluster_scores_against_a_stored_population(rows, tmp_path, client, by):
+    stored = hensa.population(pq.read_table(rows).slice(0, 7000), PROGRAM, by=by)
+    alone = hensa.score_dataset(rows, tmp_path / "alone", PROGRAM, by=by, population=stored)
+    shared = hensa.score_dataset(rows, tmp_path / "shared", PROGRAM, by=by, population=stored, client=client)
+    assert shared == alone
+    assert bytes_of(tmp_path / "shared") == bytes_of(tmp_path / "alone")
+
+
 def test_csv_is_looked_through_by_the_workers(rows, tmp_path, client):
     (tmp_path / "text").mkdir()
     for path in rows.rglob("*.parquet"):

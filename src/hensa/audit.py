@@ -125,6 +125,12 @@ class Input(_Data, frozen=True):
     bytes: Whole
     sha256: str
 
+    @classmethod
+    def of_population(cls, population: Population) -> Self:
+        """A population, as the file that `hensa population` writes of it."""
+        data = f"{population.to_json()}\n".encode()
+        return cls(name="population.json", rows=None, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
 
 class Source(NamedTuple):
     """Where an input is, and what the record states of it."""
@@ -159,9 +165,14 @@ class RecordedPopulation(_Data, frozen=True):
         moments = json.loads(shown.to_json())
         return cls(source="file" if stored else "rows", count=population.count, cohorts=n_cohorts, moments=moments)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the moments of all cohorts are here."""
+        return self.cohorts <= COHORTS
+
     def file(self, path: str | None) -> list[tuple[str, None]]:
         """The file of the population as an input, where the moments are not all here."""
-        return [] if path is None or self.cohorts <= COHORTS else [(path, None)]
+        return [] if path is None or self.is_whole else [(path, None)]
 
     def again(self, rows: pa.Table, program: Program, by: Sequence[str], files: Sequence[Source]) -> Population | None:
         """The population to score against, checked; None for cohorts that the rows have themselves: it is faster."""

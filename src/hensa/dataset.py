@@ -67,11 +67,11 @@ class Task:
     month: str | None = None
     any_month: bool = False
 
-    def stated(self, population: Population) -> Score:
+    def stated(self, population: Population, stored: bool = False) -> Score:
         """What a record states of the run."""
         return Score(
             program=Rules.of(self.program),
-            population=RecordedPopulation.of(population),
+            population=RecordedPopulation.of(population, stored),
             columns=self.columns,
             by=self.by,
             month=self.month,
@@ -182,6 +182,7 @@ def plan(
     by: str | Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     *,
+    population: Population | None = None,
     month: str | None = None,
     any_month: bool = False,
     filesystem: arrow_fs.FileSystem | None = None,
@@ -191,7 +192,7 @@ def plan(
 
     Parameters
     ----------
-    source, program, by, columns, month, any_month, filesystem
+    source, program, by, columns, population, month, any_month, filesystem
         As in `score_dataset`.
     each : callable
         What calls a function for every file, and returns the results in order.
@@ -217,7 +218,7 @@ def plan(
             continue
         with _naming_rows(seen.file.shown, 0):
             rows = pa.schema([*schema, *wanted], seen.schema.metadata).empty_table()
-            made.append(task.stored(task.scored(rows, None)).schema)
+            made.append(task.stored(task.scored(rows, population)).schema)
     return Plan(task, tuple(surveys), fragments, made[0])
 
 
@@ -343,6 +344,7 @@ def score_dataset(
     by: str | Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     *,
+    population: Population | None = None,
     month: str | None = None,
     any_month: bool = False,
     filesystem: arrow_fs.FileSystem | None = None,
@@ -378,6 +380,9 @@ def score_dataset(
         The rules.
     by, columns, month, any_month
         As in `hensa.score`.
+    population : Population, optional
+        Score against this population instead of that of all rows, which is then not taken: one pass, and the hashes of
+        the files, are left. With `by` it is one with these cohorts.
     filesystem : pyarrow.fs.FileSystem, optional
         Where the source is; None: on this machine, or where its URI says.
     overwrite : bool
@@ -430,18 +435,27 @@ def score_dataset(
         raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
     workers = _Threads(threads or cpus(), progress) if client is None else _cluster(client, threads, progress)
     planned = plan(
-        source, program, by, columns, month=month, any_month=any_month, filesystem=filesystem, each=workers.map
+        source,
+        program,
+        by,
+        columns,
+        population=population,
+        month=month,
+        any_month=any_month,
+        filesystem=filesystem,
+        each=workers.map,
     )
     if isinstance(workers, _Threads):
         workers = _Threads(planned.threads(memory, threads), progress)
     task, fragments = planned.task, planned.fragments
+    stored = [] if population is None else [Input.of_population(population)]
     done: list[Written] = []
     try:
         with Staging(destination) as staging:
             _keep_apart(source, planned, staging)
             old = staging.current()
             inputs = list(workers.run("read", planned.rows, partial(fingerprint, task), planned.surveys))
-            run = run_of(task, inputs)
+            run = run_of(task, [*inputs, *stored])
             if old is not None and old.run == run:
                 try:
                     deque(old.check(staging.shown, content=False), 0)
@@ -457,10 +471,13 @@ def score_dataset(
                 )
             if old is not None:
                 staging.check_listed(old)
-            population = merged(workers.run("population", planned.rows, partial(take, task), fragments))
-            record = Record.of(task.stated(population), inputs)
+            used = population
+            if used is None:
+                used = merged(workers.run("population", planned.rows, partial(take, task), fragments))
+            stated = task.stated(used, stored=population is not None)
+            record = Record.of(stated, inputs if stated.population.is_whole else [*inputs, *stored])
             stage = staging.stage(stage_of(run, record))
-            work = partial(write_part, task, population=population, stage=stage)
+            work = partial(write_part, task, population=used, stage=stage)
             try:
                 done.extend(workers.run("score", planned.rows, work, fragments))
                 for seen in planned.surveys:
@@ -479,7 +496,10 @@ def score_dataset(
 
 
 def run_of(task: Task, inputs: Sequence[Input]) -> str:
-    """The name of a run: the hash of all that decides which points are paid, and into which files."""
+    """The name of a run: the hash of all that decides which points are paid, and into which files.
+
+    A population that rows are scored against instead of their own is one of the inputs.
+    """
     stated = {
         "program": Rules.of(task.program).sha256,
         "columns": task.columns,

@@ -47,6 +47,7 @@ def score_files(
     *,
     columns: Sequence[str] | None,
     by: Sequence[str] | None,
+    population: Population | None,
     month: str | None,
     any_month: bool,
     threads: int | None,
@@ -59,7 +60,8 @@ def score_files(
     if is_file_name(output):
         raise HensaError(f"{source}: many files go into a directory, and {output} is the name of one file.")
     if dry_run:
-        show_plan(plan(source, program, by, columns, month=month, any_month=any_month), threads, memory)
+        planned = plan(source, program, by, columns, population=population, month=month, any_month=any_month)
+        show_plan(planned, threads, memory)
         return
     run = Run()
     try:
@@ -70,6 +72,7 @@ def score_files(
                 program,
                 by,
                 columns,
+                population=population,
                 month=month,
                 any_month=any_month,
                 threads=threads,

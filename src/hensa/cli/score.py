@@ -101,15 +101,18 @@ def score(
     if month is not None:
         rules.check_month(month, any_month)
     if are_files(source, output):
-        keep_apart(output, program)
-        if population is not None or source == "-":
-            raise typer.BadParameter("many files are scored against their own rows; give no --population, and no -")
+        keep_apart(output, program, population)
+        if source == "-":
+            raise typer.BadParameter(
+                "standard input is no file, and OUT is a directory of as many files as IN; name one"
+            )
         score_files(
             source,
             output,
             rules,
             columns=[name.strip() for name in columns.split(",")] if columns else None,
             by=by,
+            population=stored_population(population, by),
             month=month,
             any_month=any_month,
             threads=threads,

@@ -89,18 +89,24 @@ def test_a_dry_run_shows_parts_columns_and_sizes_and_writes_nothing():
     assert os.listdir() == ["rows"]
 
 
-def test_verify_compares_a_dataset_with_its_manifest(tmp_path):
+def test_verify_makes_a_dataset_again_and_says_what_is_not_the_same(tmp_path):
     run("score", "rows", "-o", "paid")
-    shown, _ = run("verify", "paid")
+    shown, told = run("verify", "paid")
     manifest = hensa.Manifest.load("paid")
     assert shown.splitlines()[0] == f"paid: hensa score of 2 files, run {manifest.run}"
     assert shown.splitlines()[-1] == (
-        f"as its manifest states, byte for byte: 2 files, 2,000 rows, {manifest.points['reward']:,} reward"
+        f"the same, bit for bit: 2 files, 2,000 rows, {manifest.points['reward']:,} reward"
     )
+    assert told == ""
+    os.rename("rows", "elsewhere")
+    shown, told = run("verify", "paid", code=1)
+    assert shown.splitlines()[-1].startswith("as its manifest states, byte for byte: 2 files, 2,000 rows")
+    assert told == "hensa: paid: its source 'rows' is not here; name where it is with --input."
+    shown, _ = run("verify", "paid", "--input", "elsewhere")
+    assert shown.splitlines()[-1].startswith("the same, bit for bit")
+    _, told = run("verify", "paid", "--input", "elsewhere", "--input", "p.json", code=2)
+    assert "--input is given 2 times; paid was made from one source" in told
     part = tmp_path / "paid" / "site=1" / "rows.parquet"
-    part.write_bytes(part.read_bytes()[:-1] + b"2")
-    _, told = run("verify", "paid", code=1)
-    assert told.startswith("hensa: paid/site=1/rows.parquet: found the sha256 ")
     part.unlink()
     _, told = run("verify", "paid", code=1)
     assert told == "hensa: paid/site=1/rows.parquet: No such file or directory."

@@ -63,6 +63,9 @@ __all__ = [
     "Score",
     "Solve",
     "TakePopulation",
+    "as_stored",
+    "first_difference",
+    "named",
     "read_population",
 ]
 
@@ -125,6 +128,13 @@ class Input(_Data, frozen=True):
     bytes: Whole
     sha256: str
 
+    def check(self, n_bytes: int, sha256: str | None) -> None:
+        """Raise HensaError if the input has other bytes now; without a hash, if it has more or fewer."""
+        if n_bytes != self.bytes:
+            raise HensaError(f"not the same: the input has {n_bytes:,} bytes, where the record has {self.bytes:,}.")
+        if sha256 not in (None, self.sha256):
+            raise HensaError(f"not the same: the input has the sha256 {sha256}, where the record has {self.sha256}.")
+
     @classmethod
     def of_population(cls, population: Population) -> Self:
         """A population, as the file that `hensa population` writes of it."""
@@ -166,26 +176,33 @@ class RecordedPopulation(_Data, frozen=True):
         return cls(source="file" if stored else "rows", count=population.count, cohorts=n_cohorts, moments=moments)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the moments of all cohorts are here."""
-        return self.cohorts <= COHORTS
+    def is_input(self) -> bool:
+        """Whether it is one of the inputs: that of a file whose moments are not all here."""
+        return self.source == "file" and self.cohorts > COHORTS
 
     def file(self, path: str | None) -> list[tuple[str, None]]:
-        """The file of the population as an input, where the moments are not all here."""
-        return [] if path is None or self.is_whole else [(path, None)]
+        """The file of the population, if it is one of the inputs."""
+        return [(path, None)] if path is not None and self.is_input else []
+
+    def stored(self, path: str | None) -> Population:
+        """The population of a file, from the file or, if that is no input, from here."""
+        if path is not None:
+            return read_population(path)
+        with naming("the population of the record"):
+            return Population.from_json(json.dumps(self.moments))
+
+    def check(self, population: Population) -> None:
+        """Raise HensaError if it is another one."""
+        if type(self).of(population, self.source == "file") != self:
+            raise HensaError("not the same: the population is not the one of the record.")
 
     def again(self, rows: pa.Table, program: Program, by: Sequence[str], files: Sequence[Source]) -> Population | None:
         """The population to score against, checked; None for cohorts that the rows have themselves: it is faster."""
         if self.source == "rows":
             population = hensa.population(rows, program, by=by or None)
-        elif files:
-            population = read_population(files[0].path)
         else:
-            with naming("the population of the record"):
-                population = Population.from_json(json.dumps(self.moments))
-        found = type(self).of(population, self.source == "file")
-        if found != self:
-            raise HensaError("not the same: the population is not the one of the record.")
+            population = self.stored(files[0].path if files else None)
+        self.check(population)
         return None if by and self.source == "rows" else population
 
 
@@ -444,6 +461,22 @@ class Record(_Data, frozen=True):
         if path != "-":
             keep_beside(file, self.to_json())
 
+    def check(self) -> Iterator[str]:
+        """Check what can be checked here: a line on the versions, if they are others, and on each of the rules.
+
+        Raises
+        ------
+        HensaError
+            Rules have not the hash that is stated.
+        """
+        here = Record.of(self.run)
+        if (self.hensa, self.kernel, self.pyarrow) != (here.hensa, here.kernel, here.pyarrow):
+            yield f"made by {_ran_on(self)}; verified by {_ran_on(here)}"
+        for kind, rules in self.rules():
+            if _sha256(rules.toml) != rules.sha256:
+                raise HensaError(f"not the same: the {kind} of the record has not the SHA-256 that it states.")
+            yield f"{kind} {_described(kind, rules)}sha256 {rules.sha256}"
+
     def rules(self) -> Iterator[tuple[str, Rules]]:
         for name in self.run.__struct_fields__:
             value = getattr(self.run, name)
@@ -483,9 +516,14 @@ class Fingerprints:
             return Input(name="-", rows=rows, bytes=self._stdin.bytes, sha256=self._stdin.sha256())
         with naming(path):
             n_bytes, sha256 = self._files[path].result()
-        name = PurePath(path)
-        shown = name.name if name.is_absolute() else name.as_posix()
-        return Input(name=shown.encode(errors="replace").decode(), rows=rows, bytes=n_bytes, sha256=sha256)
+        return Input(name=named(path), rows=rows, bytes=n_bytes, sha256=sha256)
+
+
+def named(path: str) -> str:
+    """A path as a record names it: as it is, or the last part of one that is absolute or a URI."""
+    name = PurePath(path)
+    shown = name.name if name.is_absolute() or "://" in path else name.as_posix()
+    return shown.encode(errors="replace").decode()
 
 
 class _Hashing(Thread):
@@ -653,14 +691,8 @@ class Kept:
         """
         record = self.record
         yield f"{_label(self.path)}: {record.command}"
-        here = Record.of(record.run)
-        if (record.hensa, record.kernel, record.pyarrow) != (here.hensa, here.kernel, here.pyarrow):
-            yield f"made by {_ran_on(record)}; verified by {_ran_on(here)}"
         with naming(self.path):
-            for kind, rules in record.rules():
-                if _sha256(rules.toml) != rules.sha256:
-                    raise HensaError(f"not the same: the {kind} of the record has not the SHA-256 that it states.")
-                yield f"{kind} {_described(kind, rules)}sha256 {rules.sha256}"
+            yield from record.check()
         with ExitStack() as stack:
             paths = [self._find(number, given) for number in range(len(record.inputs))]
             for input_, path in zip(record.inputs, paths, strict=True):
@@ -671,8 +703,7 @@ class Kept:
                         found: tuple[int, str | None] = len(data), hashlib.sha256(data).hexdigest()
                     else:
                         found = _hash_of_size(path, input_.bytes)
-                    if found != (input_.bytes, input_.sha256):
-                        raise HensaError(f"not the same: {_changed(input_, *found)}")
+                    input_.check(*found)
                 yield f"input {_label(path)}: {input_.bytes:,} bytes, sha256 {input_.sha256}"
             made = record.run.again([Source(path, stated) for path, stated in zip(paths, record.inputs, strict=True)])
         with naming(self.path):
@@ -707,7 +738,7 @@ class Kept:
             made = _at_most(made, content.num_rows)
         if made.num_rows != content.num_rows:
             return f"found {content.num_rows:,} rows, where the run makes {made.num_rows:,} or more"
-        return first_difference(content, _as_stored(made, self.path))
+        return first_difference(content, as_stored(made, self.path))
 
 
 def _label(path: str) -> str:
@@ -740,12 +771,6 @@ def _hash_of_size(path: str, n_bytes: int) -> tuple[int, str | None]:
         return _hash(file)
 
 
-def _changed(input_: Input, n_bytes: int, sha256: str | None) -> str:
-    if n_bytes != input_.bytes:
-        return f"the input has {n_bytes:,} bytes, where the record has {input_.bytes:,}."
-    return f"the input has the sha256 {sha256}, where the record has {input_.sha256}."
-
-
 def _at_most(reader: pa.RecordBatchReader, n_rows: int) -> pa.Table:
     """What a reader gives, or more than so many rows of it."""
     batches, found = [], 0
@@ -757,7 +782,7 @@ def _at_most(reader: pa.RecordBatchReader, n_rows: int) -> pa.Table:
     return pa.Table.from_batches(batches, reader.schema)
 
 
-def _as_stored(table: pa.Table, path: str) -> pa.Table:
+def as_stored(table: pa.Table, path: str) -> pa.Table:
     """A table as it is read back from the format of a path."""
     metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != RECORD}
     table = table.replace_schema_metadata(metadata)
@@ -778,8 +803,10 @@ def _written(table: pa.Table, path: str) -> BytesIO:
     return BytesIO(sink.getvalue())
 
 
-def first_difference(found: pa.Table, made: pa.Table) -> str | None:
+def first_difference(found: pa.Table, made: pa.Table, start: int = 0) -> str | None:
     """Where two tables differ, by the first row of all columns; None if they are the same, bit for bit.
+
+    Rows are counted from `start`.
 
     Examples
     --------
@@ -795,7 +822,7 @@ def first_difference(found: pa.Table, made: pa.Table) -> str | None:
         if here != there:
             return f"column {name!r}: found the type {here}, where the run makes {there}"
     if found.num_rows != made.num_rows:
-        return f"found {found.num_rows:,} rows, where the run makes {made.num_rows:,}"
+        return f"found {start + found.num_rows:,} rows, where the run makes {start + made.num_rows:,}"
     places = [
         (row, index)
         for index, columns in enumerate(zip(found.columns, made.columns, strict=True))
@@ -805,7 +832,7 @@ def first_difference(found: pa.Table, made: pa.Table) -> str | None:
         row, index = min(places)
         values = [repr(table.column(index)[row].as_py()) for table in (found, made)]
         name = made.column_names[index]
-        return f"row {row:,}, column {name!r}: found {values[0]:.80}, where the run makes {values[1]:.80}"
+        return f"row {start + row:,}, column {name!r}: found {values[0]:.80}, where the run makes {values[1]:.80}"
     kept, given = ({**(table.schema.metadata or {}), RECORD: b""} for table in (found, made))
     for key in sorted({*kept, *given}):
         if kept.get(key) != given.get(key):

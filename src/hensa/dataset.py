@@ -11,9 +11,10 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import chain
 from operator import add
 from pathlib import Path
 from threading import Event, Lock
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import pyarrow as pa
 import pyarrow.fs as arrow_fs
 
-from hensa.audit import Input, Record, RecordedPopulation, Rules, Score
+from hensa.audit import Input, Record, RecordedPopulation, Rules, Score, as_stored, first_difference, named
 from hensa.cohorts import names_of
+from hensa.counts import Count
 from hensa.errors import DataError, HensaError
-from hensa.files import RECORD, naming, write
+from hensa.files import RECORD, format_of, naming, write
 from hensa.fragments import PIECE_BYTES, File, Fragment, Source, Survey, agreed, cut, find, pieces, survey
 from hensa.manifest import Manifest, Part, Staging, Written, hash_of, keep_part, kept_part, new_path, rows_in
 from hensa.parquet import ROW_GROUP
@@ -39,7 +41,7 @@ from hensa.totals import Totals
 if TYPE_CHECKING:
     from hensa.distributed import Cluster
 
-__all__ = ["MEMORY", "Plan", "Task", "fingerprint", "merged", "plan", "score_dataset", "take", "write_part"]
+__all__ = ["MEMORY", "Plan", "Task", "fingerprint", "merged", "plan", "score_dataset", "take", "verify", "write_part"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -293,20 +295,11 @@ def write_part(
     if kept is not None:
         advance(kept.part.rows)
         return kept
-    own, found = pieces(task.source, fragment, keys=task.keys)
-    schema = task.stored(task.scored(own.empty_table(), population)).schema
     totals = Totals(task.program, task.columns)
-
-    def parts() -> Iterator[pa.Table]:
-        for start, rows in found:
-            with _naming_rows(fragment.file.shown, start):
-                paid = task.scored(rows, population)
-            totals.add(paid)
-            yield task.stored(paid)
-
+    schema, parts = _paid(task, fragment, population, totals)
     with new_path(stage) as path:
         with path.open("xb") as new:
-            write(new, fragment.part, schema, parts(), advance, threads=1)
+            write(new, fragment.part, schema, parts, advance, threads=1)
         rows = rows_in(path, fragment.part, schema.names)
         if rows != totals.rows:
             raise OSError(f"{fragment.part}: {totals.rows:,} rows were written, and {rows:,} are read back.")
@@ -322,6 +315,22 @@ def write_part(
         written = Written(part, None if totals.rates is None else dict(totals.rates))
         keep_part(stage, written, path)
     return written
+
+
+def _paid(
+    task: Task, fragment: Fragment, population: Population, totals: Totals
+) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """Pass 2 over one fragment: its rows as they are stored, a piece at a time, added up in `totals`."""
+    own, found = pieces(task.source, fragment, keys=task.keys)
+
+    def parts() -> Iterator[pa.Table]:
+        for start, rows in found:
+            with _naming_rows(fragment.file.shown, start):
+                paid = task.scored(rows, population)
+            totals.add(paid)
+            yield task.stored(paid)
+
+    return task.stored(task.scored(own.empty_table(), population)).schema, parts()
 
 
 @contextmanager
@@ -475,7 +484,7 @@ def score_dataset(
             if used is None:
                 used = merged(workers.run("population", planned.rows, partial(take, task), fragments))
             stated = task.stated(used, stored=population is not None)
-            record = Record.of(stated, inputs if stated.population.is_whole else [*inputs, *stored])
+            record = Record.of(stated, [*inputs, *(stored if stated.population.is_input else [])])
             stage = staging.stage(stage_of(run, record))
             work = partial(write_part, task, population=used, stage=stage)
             try:
@@ -487,7 +496,9 @@ def score_dataset(
                 raise
             rates: Counter[float] = sum((Counter(each.rates) for each in done), Counter())
             parts = [each.part for each in done]
-            manifest = Manifest.of(run, record, parts, rates if "rate" in task.columns else None)
+            manifest = Manifest.of(
+                run, named(os.fspath(source)), record, parts, rates if "rate" in task.columns else None
+            )
             staging.commit(stage, manifest)
             return manifest
     except OSError as error:
@@ -532,6 +543,162 @@ def _cluster(client: Any, threads: int | None, progress: Progress | None) -> "Cl
     if threads is not None:
         raise HensaError("threads is of this process, and client has the work done by others; give one of them.")
     return Cluster(client, progress)
+
+
+# ---- verification
+
+
+def verify(
+    dataset: str, source: str | None = None, population: str | None = None, progress: Progress | None = None
+) -> Iterator[str]:
+    """Make a dataset again, a piece at a time, and compare it with what is there; nothing is written.
+
+    Parameters
+    ----------
+    dataset : str
+        Its directory.
+    source : str, optional
+        Where its source is now; None: where the manifest says, from the working directory or from where the dataset is.
+    population : str, optional
+        The file of the stored population, if that is one of the inputs.
+    progress : callable, optional
+        As in `score_dataset`; with the stages "read", "population" and "verify".
+
+    Yields
+    ------
+    str
+        A line on each thing that was found to be the same.
+
+    Raises
+    ------
+    HensaError
+        Something is missing or not the same; the text says what is the first.
+    """
+    manifest = Manifest.load(dataset)
+    with naming(dataset):
+        made, recorded = manifest.scored, manifest.scored.population
+        inputs = manifest.record.inputs[: -1 if recorded.is_input else None]
+        yield f"{dataset}: {manifest.record.command} of {Count(len(inputs)):file}, run {manifest.run}"
+        yield from manifest.record.check()
+    Staging(dataset).check_listed(manifest)
+    deque(manifest.check(dataset), 0)
+    points = "".join(f", {total:,} {name}" for name, total in manifest.points.items())
+    what = f"{Count(len(manifest.parts)):file}, {Count(manifest.rows):row}{points}"
+    yield f"as its manifest states, byte for byte: {what}"
+
+    source = _source_of(dataset, manifest.source) if source is None else source
+    _, _, files = find(source)
+    with naming(source):
+        _same_names("inputs", [each.name for each in inputs], [file.name for file in files])
+    for file, stated in zip(files, inputs, strict=True):
+        with naming(file.shown):
+            stated.check(file.bytes, None)
+    workers = _Threads(cpus(), progress)
+    planned = plan(
+        source,
+        made.program.program,
+        made.by,
+        made.columns,
+        month=made.month,
+        any_month=made.any_month,
+        each=workers.map,
+    )
+    workers, task = _Threads(planned.threads(MEMORY), progress), planned.task
+    found = workers.run("read", planned.rows, partial(fingerprint, task), planned.surveys)
+    for file, stated, input_ in zip(files, inputs, found, strict=True):
+        with naming(file.shown):
+            stated.check(input_.bytes, input_.sha256)
+    yield f"source {source}: {Count(len(inputs)):file}, {sum(each.bytes for each in inputs):,} bytes, as recorded"
+
+    with naming(dataset):
+        if recorded.source == "rows":
+            used = merged(workers.run("population", planned.rows, partial(take, task), planned.fragments))
+        elif recorded.is_input and population is None:
+            raise HensaError("its population is not in the manifest; name its file with a second --input.")
+        else:
+            used = recorded.stored(population)
+        if recorded.is_input:
+            again = Input.of_population(used)
+            manifest.record.inputs[-1].check(again.bytes, again.sha256)
+        recorded.check(used)
+        _same_names("parts", [part.file for part in manifest.parts], [fragment.part for fragment in planned.fragments])
+    pairs = list(zip(planned.fragments, manifest.parts, strict=True))
+    work = partial(check_part, task, used, Path(dataset))
+    rates: Counter[float] = sum(map(Counter, workers.run("verify", planned.rows, work, pairs)), Counter())
+    with naming(dataset):
+        if manifest.rates not in (None, rates):
+            raise HensaError("not the same: the rows of each rate are not those of its manifest.")
+    yield f"the same, bit for bit: {what}"
+
+
+def check_part(
+    task: Task, population: Population, root: Path, pair: tuple[Fragment, Part], advance: Advance = _nobody
+) -> dict[float, int]:
+    """Pass 2 over one fragment, in bounded memory, compared with the part that was made of it; its rows by rate.
+
+    Raises
+    ------
+    HensaError
+        With the part and the first row that differs, or what its manifest states of it; or as `write_part`.
+    """
+    fragment, part = pair
+    totals = Totals(task.program, task.columns)
+    schema, parts = _paid(task, fragment, population, totals)
+    path = root / part.file
+    format = format_of(part.file)
+    with naming(str(path)):
+        texts = pa.schema([(name, pa.string()) for name in schema.names])
+        stored = Source(arrow_fs.LocalFileSystem(), format, texts, pa.schema([]))
+        file = File(str(path), part.file, str(path), part.bytes, 0)
+        own, tables = pieces(stored, Fragment(file, None, 0, part.rows, part.bytes, (), part.file))
+        found = _Rows(own, (table for _, table in tables))
+        for paid in chain([schema.empty_table()], parts):
+            start = totals.rows - paid.num_rows
+            difference = first_difference(found.take(paid.num_rows), as_stored(paid, part.file), start)
+            if difference is not None:
+                raise HensaError(f"not the same: {difference}.")
+            advance(paid.num_rows)
+        if found.take(1).num_rows:
+            raise HensaError(f"not the same: found more rows than the {totals.rows:,} that the run makes.")
+        for name in ("rows", "nulls", "points", "base"):
+            if getattr(part, name) != getattr(totals, name):
+                raise HensaError(
+                    f"not the same: the manifest has {name} {getattr(part, name)}, where the run makes "
+                    f"{getattr(totals, name)}."
+                )
+    return dict(totals.rates or {})
+
+
+class _Rows:
+    """Rows that come in tables, as many at a time as are wanted."""
+
+    def __init__(self, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+        self._left, self._tables = schema.empty_table(), tables
+
+    def take(self, n_rows: int) -> pa.Table:
+        """The next rows, fewer at the end."""
+        while self._left.num_rows < n_rows and (more := next(self._tables, None)) is not None:
+            self._left = pa.concat_tables([self._left, more])
+        taken, self._left = self._left.slice(0, n_rows), self._left.slice(n_rows)
+        return taken
+
+
+def _source_of(dataset: str, name: str) -> str:
+    """Where the source of this name is, from here or from where the dataset is."""
+    folder = os.path.dirname(os.path.normpath(dataset))
+    for path in (name, os.path.join(folder, name), os.path.join(folder, os.path.basename(name))):
+        with suppress(HensaError):
+            find(path)
+            return path
+    raise HensaError(f"{dataset}: its source {name!r:.200} is not here; name where it is with --input.")
+
+
+def _same_names(what: str, stated: Sequence[str], found: Sequence[str]) -> None:
+    """Raise HensaError if a name is missing, or there is another."""
+    for name in sorted({*stated} - {*found}):
+        raise HensaError(f"not the same: {name!r}, one of the {what} of the record, is not there.")
+    for name in sorted({*found} - {*stated}):
+        raise HensaError(f"not the same: {name!r} is none of the {what} of the record.")
 
 
 class _Threads:

@@ -102,6 +102,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     run : str
         The name of the run: the SHA-256 of its inputs, program and options. Equal runs have equal names.
+    source : str
+        The files that were read, as the run named them; of an absolute path or a URI the last part.
     record : Record
         The program, population and options, the fingerprint of every input, and the versions.
     rows, nulls : int
@@ -134,6 +136,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     run: str
+    source: str
     record: Record
     rows: Whole
     nulls: Whole
@@ -144,12 +147,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, run: str, record: Record, parts: Sequence[Part], rates: Mapping[float, int] | None) -> Self:
+    def of(
+        cls, run: str, source: str, record: Record, parts: Sequence[Part], rates: Mapping[float, int] | None
+    ) -> Self:
         """The manifest of these parts."""
         names = {name: None for part in parts for name in part.points}
         bases = [part.base for part in parts if part.base is not None]
         return cls(
             run=run,
+            source=source,
             record=record,
             rows=sum(part.rows for part in parts),
             nulls=sum(part.nulls for part in parts),
@@ -201,7 +207,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 found = msgspec.json.decode(data, type=cls)
             except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
                 raise HensaError(f"its manifest is not one that this version of hensa reads ({error}).") from None
-            if found != cls.of(found.run, found.record, found.parts, found.rates):
+            if found != cls.of(found.run, found.source, found.record, found.parts, found.rates):
                 raise HensaError("the totals of its manifest are not those of its parts.")
             return found
 

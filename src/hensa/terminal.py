@@ -230,6 +230,14 @@ class Run:
             say(f"{name}: {done:,} of {total:,} rows, {rate:,.0f} rows/s{left}")
         Stop.check()
 
+    def print(self, line: str) -> None:
+        """Print a line on standard output; bars on the same terminal give way to it."""
+        if console.is_terminal:
+            self.progress.stop()
+        print(line)
+        if console.is_terminal:
+            self.progress.start()
+
     def share(self, name: str, seconds: float, of: str) -> None:
         """Count some seconds of a stage as another's."""
         self.times[name] += seconds

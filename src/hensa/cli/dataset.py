@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from hensa.counts import Count
-from hensa.dataset import MEMORY, Plan, plan, score_dataset
+from hensa.dataset import MEMORY, Plan, plan, score_dataset, verify
 from hensa.errors import HensaError
 from hensa.files import FORMATS, schema_of
 from hensa.manifest import Manifest, Staging
@@ -130,14 +130,16 @@ def show_plan(planned: Plan, threads: int | None, memory: int | None) -> None:
     )
 
 
-def verify_files(output: str) -> None:
-    """Compare a dataset with its manifest."""
-    manifest = Manifest.load(output)
-    print(f"{output}: {manifest.record.command} of {Count(len(manifest.record.inputs)):file}, run {manifest.run}")
-    for kind, rules in manifest.record.rules():
-        print(f"{kind} sha256 {rules.sha256}")
-    staging = Staging(output)
-    staging.check_listed(manifest)
-    n_parts = sum(1 for _ in manifest.check(output))
-    points = "".join(f", {total:,} {name}" for name, total in manifest.points.items())
-    print(f"as its manifest states, byte for byte: {Count(n_parts):file}, {Count(manifest.rows):row}{points}")
+def verify_files(output: str, inputs: Sequence[str]) -> None:
+    """Make a dataset again and compare."""
+    recorded = Manifest.load(output).scored.population
+    if len(inputs) > 1 + recorded.is_input:
+        raise typer.BadParameter(
+            f"--input is given {len(inputs)} times; {output} was made from one source"
+            + " and the file of a population" * recorded.is_input
+        )
+    source, population = [*inputs, None, None][:2]
+    run = Run()
+    with run.progress:
+        for line in verify(output, source, population, run.follow):
+            run.print(line)

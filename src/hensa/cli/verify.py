@@ -31,13 +31,12 @@ def verify(
     The record is in the metadata of Parquet and Arrow files, and in OUT.hensa.json beside others. Inputs are found by
     the names of the record, from here or from where OUT is.
 
-    Of a dataset, the bytes of all files are compared with its manifest.
+    A dataset, a directory with a manifest, is compared with that and made again from its source, in bounded memory;
+    --input names the source, and then the file of a population that is not all in the manifest.
     """
     given = inputs or []
     if os.path.isdir(output):
-        if given:
-            raise typer.BadParameter(f"{output} is a dataset, which is compared with its manifest; give no --input")
-        verify_files(output)
+        verify_files(output, given)
         return
     if [output, *given].count("-") > 1:
         raise typer.BadParameter("standard input can be one file only; name the others")

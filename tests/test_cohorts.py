@@ -1,10 +1,14 @@
-"""Many small cohorts: most of their rows tie with a threshold, and every step is that of exact fractions."""
+"""Many small cohorts: most of their rows tie with a threshold, and every step is that of exact fractions; how rows are
+told apart and added up."""
 
 import random
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
+from math import isqrt
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from making import exact_moments, program
@@ -12,7 +16,9 @@ from pyarrow import compute
 
 import hensa
 from hensa import Population, reference
+from hensa.cohorts import encode
 from hensa.judge import CohortJudge
+from hensa.threads import UNIT
 
 pytestmark = pytest.mark.usefixtures("build")
 
@@ -138,3 +144,64 @@ def test_moments_by_cohort_are_exact(name, nulls):
         own = [Fraction(cell) for cell, of in zip(x, keys, strict=True) if of == key and cell is not None]
         moments = found[key,]["x"]
         assert (moments.count, moments.mean_exact, moments.variance_exact) == (len(own), *exact_moments(own))
+
+
+@pytest.mark.parametrize("squares", [2**63 - 1, 2**63, 2**64, 2**126])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_moments_by_cohort_are_exact_on_both_sides_of_63_bits(squares, sign):
+    most = min(isqrt(squares // 3), 2**63 - 1)
+    x = [sign * most, sign * most, sign * (most - 1)]
+    found = hensa.population({"x": x, "k": ["a"] * 3}, program("x", base=None), by="k").cohorts["a",]["x"]
+    assert (found.mean_exact, found.variance_exact) == exact_moments([Fraction(cell) for cell in x])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_moments_by_cohort_are_those_of_all_parts_of_the_rows(threads):
+    n = 3 * UNIT + 5
+    draw = np.random.default_rng(7)
+    k, x, valid = draw.integers(0, 3, n), draw.integers(-5, 100, n), draw.random(n) < 0.8
+    keys = pa.array(np.array(["one", "two", "three"])[k])
+    rows = {"k": keys, "j": k % 2, "x": pa.array(x, mask=~valid)}
+    found = hensa.population(rows, program("x", base=None), by=["k", "j"], threads=threads).cohorts
+    assert len(found) == 3
+    for number, name in enumerate(["one", "two", "three"]):
+        own = x[valid & (k == number)].tolist()
+        cohort = found[name, number % 2]
+        mean = Fraction(sum(own), len(own))
+        squares = Fraction(sum(value * value for value in own), len(own))
+        assert (cohort.count, cohort.count + cohort.nulls) == (len(own), int((k == number).sum()))
+        assert (cohort["x"].mean_exact, cohort["x"].variance_exact) == (mean, squares - mean * mean)
+
+
+KEYS = {
+    "int8": pa.array([-128, 127, 0, -128], pa.int8()),
+    "near": pa.array([10**12, 10**12 + 7, 10**12, 10**12 + 3]),
+    "far": pa.array([-(2**63), 2**63 - 1, 0, 2**63 - 1]),
+    "far, as others": pa.array([5, 10**17, 10**17, 10**18]),
+    "apart": pa.array([0, 60_000, 7, 60_000], pa.int32()),
+    "uint64 beyond int64": pa.array([2**64 - 1, 2**63, 2**64 - 1, 0], pa.uint64()),
+    "text": pa.array(["b", "", "b", "ä"]),
+    "dictionary": pa.array(["b", "a", "b", "c"]).dictionary_encode(),
+    "bool": pa.array([True, False, False, True]),
+    "dates": pa.array([date(2019, 10, 1), date(1969, 1, 1), date(2019, 10, 1), date(1969, 1, 1) + timedelta(1)]),
+}
+
+
+@pytest.mark.parametrize("second", [None, *KEYS])
+@pytest.mark.parametrize("first", KEYS)
+def test_rows_have_one_code_where_their_keys_are_equal(first, second):
+    names = ("first",) if second is None else ("first", "second")
+    chosen = KEYS[first].take(pa.array([0, 1, 2, 3, 3, 2, 1, 0, 0]))
+    crossed = KEYS[second or first].take(pa.array([0, 1, 2, 3, 0, 1, 2, 3, 0]))
+    keys = encode(pa.table({"first": pa.chunked_array([chosen[:4], chosen[4:]]), "second": crossed}), names)
+    expected = list(zip(*[chosen.to_pylist(), crossed.to_pylist()][: len(names)], strict=True))
+    rows = list(zip(*(column.to_pylist() for column in keys.table.columns), strict=True))
+    assert [rows[code] for code in keys.codes] == expected
+    assert len(set(rows)) == len(rows)
+    assert set(rows) == set(expected)
+
+
+def test_a_null_in_the_dictionary_of_a_key_is_refused_as_a_null():
+    key = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), pa.array(["a", None]))
+    with pytest.raises(hensa.DataError, match="Cohort column 'k' is null in row 1; every row needs a cohort"):
+        hensa.population({"x": [1, 2, 3], "k": key}, program("x", base=None), by="k")

@@ -1,15 +1,18 @@
 """Cohorts: every row's code, and the sums of each cohort side by side in arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.columns import Views, column_of
+from hensa.columns import Views, column_of, key_view
 from hensa.errors import DataError
+from hensa.threads import UNIT, cpus, share_out
 
 __all__ = [
     "INTEGERS",
@@ -28,6 +31,7 @@ INTEGERS, WELFORD, SUPER = range(3)
 """How a measure is added up, as the kernel numbers it."""
 
 Int64s = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Keys:
     """The cohort of every row."""
 
     names: tuple[str, ...]
-    codes: npt.NDArray[np.int32]
+    codes: Codes
     """Of every row: the row of `table` that holds its key."""
     table: pa.Table
     """The distinct keys."""
@@ -49,17 +53,20 @@ class Sums:
     """All rows."""
     counts: Int64s
     """Rows that count."""
-    totals: npt.NDArray[np.uint64]
-    """Shape (cohorts, exact measures, 8): sum in 3 words of two's complement, sum of squares in 5 words."""
+    totals: Int64s
+    """Shape (cohorts, exact measures, 8): sum in 3 words of two's complement, sum of squares in 5 words; or, where
+    a word is enough for each, shape (cohorts, exact measures, 2)."""
     states: dict[int, npt.NDArray[np.float64]]
     """By place, of measures by Welford's method: shape (cohorts, 5)."""
     floats: dict[int, list[tuple[int, int]]]
     """By place, of exact floats: sum and sum of squares in units of `SUPER_UNIT`."""
 
 
-def integers_of_words(words: npt.NDArray[np.uint64]) -> tuple[int, int]:
+def integers_of_words(words: Int64s) -> tuple[int, int]:
     """Sum and sum of squares from one measure's words in `Sums.totals`."""
-    data = words.astype("<u8").tobytes()
+    if len(words) == 2:
+        return int(words[0]), int(words[1])
+    data = words.astype("<i8").tobytes()
     return int.from_bytes(data[:24], "little", signed=True), int.from_bytes(data[24:], "little")
 
 
@@ -71,7 +78,24 @@ def names_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
-def encode(table: pa.Table, names: tuple[str, ...]) -> Keys:
+@dataclass(frozen=True)
+class _Digits:
+    """Every row's number, 0 <= number < span, by one column or by some together."""
+
+    low_bits: Codes
+    """Number + `low`, modulo 2^32."""
+    low: int
+    span: int
+    values: Callable[[Int64s], list[pa.Array]]
+    """The values of the columns that numbers stand for."""
+
+    def add_to(self, codes: Codes, threads: int | None) -> None:
+        """Make each code code · span + number."""
+        add = partial(kernels.active.add_digits, self.low_bits, self.low & 0xFFFFFFFF, self.span, codes)
+        share_out(add, len(codes), threads)
+
+
+def encode(table: pa.Table, names: tuple[str, ...], threads: int | None = None) -> Keys:
     """Give every row the code of its key.
 
     Raises
@@ -79,65 +103,104 @@ def encode(table: pa.Table, names: tuple[str, ...]) -> Keys:
     DataError
         A column is missing, null in some row, or of floats or a nested type.
     """
-    codes, parts = np.zeros(table.num_rows, dtype=np.int64), []
+    limit = min(max(4 * table.num_rows, 2**16), 2**31)
+    codes, span, digits = np.zeros(table.num_rows, dtype=np.int32), 1, list[_Digits]()
     for name in names:
-        column = column_of(table, name)
-        if column.null_count:
-            row = column.is_null().index(True).as_py()
-            raise DataError(f"Cohort column {name!r} is null in row {row}; every row needs a cohort.")
-        own, values = _encode_column(column, name)
-        parts.append(values)
-        # A pair of codes is one number below 2^31 * 2^31.
-        codes, pairs = dense(codes * len(values) + own)
-        parts = [part.take(pa.array(pairs // len(values))) for part in parts[:-1]] + [
-            values.take(pa.array(pairs % len(values)))
-        ]
-    return Keys(names, codes.astype(np.int32), pa.table(parts, names=list(names)))
+        own = _digits_of(column_of(table, name), name, limit, threads)
+        if span * own.span > limit:
+            codes, distinct = dense(codes, span, threads)
+            digits, span = [_numbered(codes, _values(digits, distinct))], len(distinct)
+            numbers = np.zeros_like(codes)
+            own.add_to(numbers, threads)
+            numbers, distinct = dense(numbers, own.span, threads)
+            own = _numbered(numbers, own.values(distinct))
+        if span * own.span > limit:
+            pairs = pa.array(codes * np.int64(own.span) + own.low_bits).dictionary_encode()
+            codes = pairs.indices.to_numpy().copy()
+            digits = [_numbered(codes, _values([*digits, own], pairs.dictionary.to_numpy()))]
+            span = digits[0].span
+        else:
+            own.add_to(codes, threads)
+            digits.append(own)
+            span *= own.span
+    codes, distinct = dense(codes, span, threads)
+    return Keys(names, codes, pa.table(_values(digits, distinct), names=list(names)))
 
 
-def _encode_column(column: pa.ChunkedArray, name: str) -> tuple[Int64s, pa.Array]:
-    """Codes and distinct values of one column."""
+def _digits_of(column: pa.ChunkedArray, name: str, limit: int, threads: int | None) -> _Digits:
+    """Numbers by one column: its integers, less the least of them, if they lie close together, and else its distinct
+    values as they come."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if column.null_count:
+        row = column.is_null().index(True).as_py()
+        raise DataError(f"Cohort column {name!r} is null in row {row}; every row needs a cohort.")
     kind = column.type
     if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind):
         raise DataError(
             f"Cohort column {name!r} is of type {kind}; it must be of integers, text, bool, dates or decimals."
         )
-    if pa.types.is_integer(kind) and len(column):
-        values = np.array(column.to_numpy())  # a copy: whoever owns the rows may change them meanwhile
-        low, high = int(values.min()), int(values.max())
-        if high - low < max(4 * len(values), 2**16) and high < 2**63:
-            codes, distinct = dense(values.astype(np.int64) - low)
-            return codes, pa.array(distinct + low).cast(kind)
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
+    if pa.types.is_integer(kind):
+        view, low_bits = key_view(column), np.empty(len(column), dtype=np.int32)
+
+        def read(start: int, stop: int) -> tuple[int, int] | None:
+            found: tuple[int, int] | None = kernels.active.span_of(view.column, start, stop, low_bits)
+            return found
+
+        spans = share_out(read, len(column), threads)
+        low, high = min((s[0] for s in spans if s), default=0), max((s[1] for s in spans if s), default=0)
+        if spans and None not in spans and high - low < limit:
+            return _Digits(low_bits, low, high - low + 1, lambda numbers: [pa.array(numbers + low).cast(kind)])
+
+    def encode_part(start: int, stop: int) -> pa.DictionaryArray:
+        return column.slice(start, stop - start).combine_chunks().dictionary_encode()
+
+    # As few parts as threads: each of them may hold most of the distinct values.
+    parts = share_out(encode_part, len(column), threads, max(UNIT, -(-len(column) // (threads or cpus()))))
+    if len(parts) < 2:
+        encoded = parts[0] if parts else column.combine_chunks().dictionary_encode()
+        return _numbered(encoded.indices.to_numpy(), [encoded.dictionary])
+    encoded = pa.concat_arrays([part.dictionary for part in parts]).dictionary_encode()
+    known = np.split(encoded.indices.to_numpy(), np.cumsum([len(part.dictionary) for part in parts]))
+    numbers = [own[part.indices.to_numpy()] for own, part in zip(known, parts, strict=False)]
+    return _numbered(np.concatenate(numbers), [encoded.dictionary])
 
 
-def dense(numbers: Int64s) -> tuple[Int64s, Int64s]:
-    """Codes without gaps for numbers >= 0, and the number of each code."""
-    if not len(numbers):
-        return numbers, numbers
-    span = int(numbers.max()) + 1
-    if span > max(4 * len(numbers), 2**16):
-        encoded = pa.array(numbers).dictionary_encode()
-        return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_numpy()
-    present = np.zeros(span, dtype=bool)
-    present[numbers] = True
+def _numbered(numbers: Codes, values: list[pa.Array]) -> _Digits:
+    """Digits of known numbers; `values` are those of each number."""
+    return _Digits(numbers, 0, len(values[0]), lambda chosen: [column.take(pa.array(chosen)) for column in values])
+
+
+def _values(digits: list[_Digits], numbers: Int64s) -> list[pa.Array]:
+    """The values of all columns that numbers of several digits stand for."""
+    found: list[pa.Array] = []
+    for part in reversed(digits):
+        numbers, digit = np.divmod(numbers, part.span)
+        found = part.values(digit) + found
+    return found
+
+
+def dense(codes: Codes, span: int, threads: int | None = None) -> tuple[Codes, Int64s]:
+    """Codes without gaps for codes below `span`, in place, and what each stood for."""
+    present = np.zeros(span, dtype=np.uint8)
+    share_out(partial(kernels.active.mark, codes, present), len(codes), threads)
     distinct = np.flatnonzero(present)
-    if len(distinct) == span:
-        return numbers, distinct
-    return (np.cumsum(present) - 1)[numbers], distinct
+    if len(distinct) < span:
+        numbers = np.cumsum(present, dtype=np.int32) - np.int32(1)
+        share_out(partial(kernels.active.renumber, codes, numbers), len(codes), threads)
+    return codes, distinct
 
 
-def add_up_by(views: Views, keys: Keys, ways: Sequence[int]) -> Sums:
+def add_up_by(views: Views, keys: Keys, ways: Sequence[int], threads: int | None = None) -> Sums:
     """Pass 1 for every cohort; `ways` says how each measure is added up."""
     n, exact = keys.table.num_rows, [i for i, way in enumerate(ways) if way == INTEGERS]
-    totals = np.zeros((n, len(exact), 8), dtype=np.uint64)
-    counts = np.zeros(n, dtype=np.int64)
     measures = [views.measures[i].column for i in exact]
     others = [view.column for view in views.all if view.column not in measures]
-    kernels.active.moments_by(measures, others, keys.codes, 0, views.n_rows, totals, counts)
+    if _are_small(measures, views.n_rows, threads):
+        totals, counts = _add_up_small(measures, others, keys, threads)
+    else:
+        totals, counts = np.zeros((n, len(exact), 8), dtype=np.int64), np.zeros(n, dtype=np.int64)
+        kernels.active.moments_by(measures, others, keys.codes, 0, views.n_rows, totals, counts)
     states, floats = {}, {}
     for i, way in enumerate(ways):
         if way == WELFORD:
@@ -145,7 +208,45 @@ def add_up_by(views: Views, keys: Keys, ways: Sequence[int]) -> Sums:
             states[i] = np.array(runs, dtype=np.float64).reshape(-1, 5)
         elif way == SUPER:
             floats[i] = kernels.active.exact_floats_by(*_runs(views, i, keys, n))
-    return Sums(np.bincount(keys.codes, minlength=n), counts, totals, states, floats)
+    masked = any(view.has_bitmap for view in views.all)
+    rows = np.bincount(keys.codes, minlength=n) if masked else counts
+    return Sums(rows, counts, totals, states, floats)
+
+
+def _are_small(measures: list[Any], n_rows: int, threads: int | None) -> bool:
+    """Whether the squares of each measure add up to less than 2^63, in whatever cohorts; so do their sizes."""
+
+    def spans_of(start: int, stop: int) -> list[tuple[int, int] | None]:
+        return [kernels.active.span_of(measure, start, stop) for measure in measures]
+
+    spans = [span for part in share_out(spans_of, n_rows, threads) for span in part]
+    return all(span is not None and n_rows * max(-span[0], span[1]) ** 2 < 2**63 for span in spans)
+
+
+def _add_up_small(measures: list[Any], others: list[Any], keys: Keys, threads: int | None) -> tuple[Int64s, Int64s]:
+    """Totals and counts of small measures: each thread has its own, if cohorts are far fewer than rows."""
+    n, n_rows = keys.table.num_rows, len(keys.codes)
+    tables: list[tuple[Int64s, Int64s]] = []
+    idle: list[tuple[Int64s, Int64s]] = []
+
+    def work(start: int, stop: int) -> None:
+        try:
+            table = idle.pop()
+        except IndexError:
+            table = np.zeros((n, len(measures), 2), dtype=np.int64), np.zeros(n, dtype=np.int64)
+            tables.append(table)
+        kernels.active.small_moments_by(measures, others, keys.codes, start, stop, *table)
+        idle.append(table)
+
+    threads = min(threads or cpus(), max(n_rows // (4 * n), 1)) if n else 1
+    share_out(work, n_rows, threads)
+    if not tables:
+        work(0, 0)
+    totals, counts = tables[0]
+    for other_totals, other_counts in tables[1:]:
+        totals += other_totals
+        counts += other_counts
+    return totals, counts
 
 
 def _runs(views: Views, place: int, keys: Keys, n: int) -> tuple[npt.NDArray[np.float64], Int64s]:

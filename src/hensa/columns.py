@@ -261,6 +261,11 @@ def null_view(array: pa.Array) -> View:
     return _view(pa.table({"": array}), "", "", KINDS)
 
 
+def key_view(column: pa.ChunkedArray) -> View:
+    """A view of a column of integers that are keys."""
+    return _view(pa.table({"": column}), "", "a key", KINDS[:8])
+
+
 _MOST_SCALE = 1000
 """Arrow sets no limit; Python makes text of integers up to 4,300 digits, and a sum of squares has twice the scale."""
 

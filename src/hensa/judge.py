@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property, reduce
-from math import inf, isinf, sqrt
+from math import inf, isinf, prod, sqrt
 from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from hensa import kernels
 from hensa.cohorts import Keys, Sums, integers_of_words
-from hensa.columns import View, Views, null_view
+from hensa.columns import View, Views, allocate, null_view
 from hensa.errors import DataError
 from hensa.lookup import lookup
 from hensa.moments import Moments
 from hensa.population import Cohorts, Population, add_up
 from hensa.program import Program, StandardScore
 from hensa.roots import nearest, nearest_ratio
-from hensa.threads import UNIT
+from hensa.threads import UNIT, share_out
 from hensa.tiers import Tiers
 
 __all__ = ["CohortJudge", "Judge", "PopulationJudge"]
@@ -191,21 +191,30 @@ class CohortJudge(Judge):
         The cohort of every row.
     cohorts : mapping of tuple to Population
         Of at least these cohorts.
+    threads : int or None
+        For the constants.
     """
 
-    def __init__(self, program: Program, views: Views, keys: Keys, cohorts: Mapping[Key, Population]) -> None:
+    def __init__(
+        self, program: Program, views: Views, keys: Keys, cohorts: Mapping[Key, Population], threads: int | None
+    ) -> None:
         super().__init__(program, views)
-        self.keys, self.cohorts = keys, cohorts
+        self.keys, self.cohorts, self.threads = keys, cohorts, threads
         self.tiers: dict[int, Tiers] = {}
         self.n = keys.table.num_rows
         shape = (self.n, len(views.measures))
-        self.numbers = np.zeros((*shape, 4))
+        size = prod(shape) * 32  # the numbers of two measures are a line of the caches
+        self.numbers = np.frombuffer(allocate(size), dtype=np.float64).reshape(*shape, 4)
         self.wide_k = np.zeros((*shape, 2), dtype=np.uint64)
         self.e0 = np.full(self.n, _SMALLEST)
         self.null = np.zeros(self.n, dtype=bool)
         self.plain = all(view.unit is not None for view in views.measures)
         self.small = False
-        done = self.null if self.own_sums is None else self.of_small(self.own_sums)
+        if self.own_sums is None:
+            self.numbers[:] = 0.0
+            done = self.null
+        else:
+            done = self.of_small(self.own_sums)
         for code in np.flatnonzero(~done):
             self.fill(int(code))
         if self.null.any():
@@ -265,9 +274,13 @@ class CohortJudge(Judge):
         weights = np.array(self.lookup.weights)
         found = np.zeros(self.n, dtype=np.uint8)
         scale, ddof = self.lookup.scale, self.rule.ddof
-        kernels.active.constants_by(
-            sums.totals, sums.counts, weights, scale, ddof, _SMALLEST, self.numbers, self.e0, found
-        )
+
+        def work(start: int, stop: int) -> None:
+            kernels.active.constants_by(
+                sums.totals, sums.counts, weights, scale, ddof, _SMALLEST, start, stop, self.numbers, self.e0, found
+            )
+
+        share_out(work, self.n, self.threads)
         done: npt.NDArray[np.bool_] = found > 0
         constant: npt.NDArray[np.bool_] = found == 2
         self.small = bool((done | (sums.counts == 0)).all())

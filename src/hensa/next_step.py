@@ -467,7 +467,7 @@ class _Populations:
         self._keys: list[tuple[Any, ...]] = []
         if names:
             keys = encode(rows, tuple(names))
-            codes, present = dense(keys.codes[placed].astype(np.int64))
+            codes, present = dense(keys.codes[placed], keys.table.num_rows)
             self._keys = list(zip(*(column.take(pa.array(present)).to_pylist() for column in keys.table), strict=True))
             self._codes = np.zeros(rows.num_rows, dtype=np.int64)
             self._codes[placed] = codes

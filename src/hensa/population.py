@@ -296,15 +296,15 @@ def population(
     whole = add_up(views, program, method, threads)
     if not names:
         return whole
-    cohorts = cohorts_of(views, encode(table, names), program, method)
+    cohorts = cohorts_of(views, encode(table, names, threads), program, method, threads)
     return Population(whole.count, whole.nulls, whole.measures, names, cohorts)
 
 
-def cohorts_of(views: Views, keys: Keys, program: Program, method: Method = "auto") -> Cohorts:
+def cohorts_of(views: Views, keys: Keys, program: Program, method: Method, threads: int | None) -> Cohorts:
     """Pass 1 by cohort, over columns that have been checked."""
     ways = [_way(view, method) for view in views.measures]
     columns = [(view.name, Fraction(view.unit or 1)) for view in views.measures]
-    return Cohorts(keys.table, add_up_by(views, keys, ways), columns, _ddof(program))
+    return Cohorts(keys.table, add_up_by(views, keys, ways, threads), columns, _ddof(program))
 
 
 def add_up(views: Views, program: Program, method: Method, threads: int | None) -> Population:

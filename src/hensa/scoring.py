@@ -117,9 +117,9 @@ def score(
     if isinstance(program.rule, Stages):
         judge = StageJudge(program, views)
     elif names:
-        keys = encode(table, names)
-        cohorts = cohorts_of(views, keys, program) if population is None else population.cohorts
-        judge = CohortJudge(program, views, keys, cohorts)
+        keys = encode(table, names, threads)
+        cohorts = cohorts_of(views, keys, program, "auto", threads) if population is None else population.cohorts
+        judge = CohortJudge(program, views, keys, cohorts, threads)
         views = judge.views
     else:
         judge = PopulationJudge(program, views, population, threads)

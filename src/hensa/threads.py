@@ -16,18 +16,18 @@ UNIT = 2**18
 """Rows of one piece of work; pieces start at multiples of it, whatever the number of threads."""
 
 
-def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -> list[T]:
-    """Call ``work(start, stop)`` for every piece of the rows, on threads, and return the results in order.
+def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None, unit: int = UNIT) -> list[T]:
+    """Call ``work(start, stop)`` for every piece of `unit` rows, on threads, and return the results in order.
 
     Threads take the next piece when they are done with one, so that a busy core delays nobody. With one piece, or
     one thread, all runs in the caller.
     """
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
-    pieces = range(0, n_rows, UNIT)
+    pieces = range(0, n_rows, unit)
     helpers = min(threads or cpus(), len(pieces)) - 1 if len(pieces) > 1 else 0
     if not helpers:
-        return [work(start, min(start + UNIT, n_rows)) for start in pieces]
+        return [work(start, min(start + unit, n_rows)) for start in pieces]
     starts = iter(pieces)
     results: dict[int, T] = {}
     errors: dict[int, BaseException] = {}
@@ -40,7 +40,7 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None) -
             if start is None:
                 return
             try:
-                results[start] = work(start, min(start + UNIT, n_rows))
+                results[start] = work(start, min(start + unit, n_rows))
             except BaseException as error:  # also Ctrl-C: the other threads stop at the end of their piece
                 errors[start] = error
 

@@ -40,25 +40,44 @@ def moments(
     measures: list[Column], others: list[Column], method: bytes, start: int, stop: int
 ) -> tuple[int, list[_Exact | _Welford]]: ...
 def merge(states: npt.NDArray[np.float64]) -> _Welford: ...
+def span_of(
+    column: Column, start: int, stop: int, low_bits: npt.NDArray[np.int32] | None = None
+) -> tuple[int, int] | None: ...
+def add_digits(
+    low_bits: npt.NDArray[np.int32], low: int, span: int, codes: npt.NDArray[np.int32], start: int, stop: int
+) -> None: ...
+def mark(codes: npt.NDArray[np.int32], present: npt.NDArray[np.uint8], start: int, stop: int) -> None: ...
+def renumber(codes: npt.NDArray[np.int32], number: npt.NDArray[np.int32], start: int, stop: int) -> None: ...
 def moments_by(
     measures: list[Column],
     others: list[Column],
     codes: npt.NDArray[np.int32],
     start: int,
     stop: int,
-    totals: npt.NDArray[np.uint64],
+    totals: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+) -> None: ...
+def small_moments_by(
+    measures: list[Column],
+    others: list[Column],
+    codes: npt.NDArray[np.int32],
+    start: int,
+    stop: int,
+    totals: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
 ) -> None: ...
 def doubles(column: Column, out: npt.NDArray[np.float64]) -> None: ...
 def welford_by(values: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64]) -> list[_Welford]: ...
 def exact_floats_by(values: npt.NDArray[np.float64], offsets: npt.NDArray[np.int64]) -> list[_Exact]: ...
 def constants_by(
-    totals: npt.NDArray[np.uint64],
+    totals: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float64],
     scale: float,
     ddof: int,
     smallest: float,
+    start: int,
+    stop: int,
     numbers: npt.NDArray[np.float64],
     e0: npt.NDArray[np.float64],
     found: npt.NDArray[np.uint8],

@@ -1,5 +1,70 @@
 # Cohorts: the same two passes with a population per cohort. Each row has a code, 0 <= code < n_cohorts.
-# These loops are scalar: reading and writing the cohort's own numbers is what they wait for.
+# These loops are scalar: reading and writing the cohort's own numbers is what they wait for, so those of the row ROWS_AHEAD
+# are asked for.
+
+cdef enum:
+    ROWS_AHEAD = 64                      # rows
+
+
+# ---------------------------------------------------------------- keys
+
+def span_of(Column column, int64_t start, int64_t stop, int32_t[::1] low_bits=None):
+    """The least and the greatest value of rows [start, stop), also under nulls; None if they do not fit int64, or there are
+    no rows. The lower 32 bits of each are kept, if asked for."""
+    cdef int64_t row = start, i, n, low = 0x7FFFFFFFFFFFFFFF, high = -low - 1
+    cdef const int64_t* x = NULL
+    cdef int32_t* bits
+    cdef bint kept = low_bits is not None
+    cdef int64_t window_[2 * TILE]
+    cdef int64_t longs[TILE]
+    with nogil:
+        while row < stop:
+            n = TILE if stop - row > TILE else stop - row
+            x = as_longs(column.view.kind, window(&column.view, row, n, window_), n, longs)
+            if x == NULL:
+                break
+            if kept and x != longs:
+                # read once: whoever owns the values may change them meanwhile
+                memcpy(longs, x, n * sizeof(int64_t))
+                x = longs
+            for i in range(n):
+                low = x[i] if x[i] < low else low
+                high = x[i] if x[i] > high else high
+            if kept:
+                bits = &low_bits[row]
+                for i in range(n):
+                    bits[i] = <int32_t> x[i]
+            row += n
+    return None if x == NULL else (low, high)
+
+
+def add_digits(const int32_t[::1] low_bits, uint32_t low, int64_t span, int32_t[::1] codes, int64_t start, int64_t stop):
+    """Makes the code of rows [start, stop) code * span + value - low, which is below 2^31, from the lower 32 bits of values
+    and of the least."""
+    cdef int64_t i
+    with nogil:
+        for i in range(start, stop):
+            codes[i] = <int32_t> (<uint32_t> codes[i] * <uint32_t> span + (<uint32_t> low_bits[i] - low))
+
+
+def mark(const int32_t[::1] codes, uint8_t[::1] present, int64_t start, int64_t stop):
+    """Sets what is present at the codes of rows [start, stop) to 1; reading it first leaves other threads their caches."""
+    cdef int64_t i
+    with nogil:
+        for i in range(start, stop):
+            if not present[codes[i]]:
+                present[codes[i]] = 1
+
+
+def renumber(int32_t[::1] codes, const int32_t[::1] number, int64_t start, int64_t stop):
+    """Replaces the codes of rows [start, stop) by their numbers."""
+    cdef int64_t i
+    with nogil:
+        for i in range(start, stop):
+            codes[i] = number[codes[i]]
+
+
+# ---------------------------------------------------------------- pass 1
 
 cdef inline void add_long(Exact* total, int64_t x) noexcept nogil:
     """One value with |x| < 2^32 to the totals of a cohort."""
@@ -59,7 +124,7 @@ cdef void add_by(int kind, const void* x, const int32_t* code, const uint8_t* va
 
 
 def moments_by(list measures, list others, const int32_t[::1] codes, int64_t start, int64_t stop,
-               uint64_t[:, :, ::1] totals, int64_t[::1] counts):
+               int64_t[:, :, ::1] totals, int64_t[::1] counts):
     """Adds the rows [start, stop) to the totals of their cohorts.
 
     Parameters
@@ -72,7 +137,7 @@ def moments_by(list measures, list others, const int32_t[::1] codes, int64_t sta
         Every row's cohort.
     start, stop : int
         The rows.
-    totals : uint64 array, shape (cohorts, measures, 8)
+    totals : int64 array, shape (cohorts, measures, 8)
         Added to: sum (3 words, two's complement) and sum of squares (5 words), low words first.
     counts : int64 array
         Added to: the rows of each cohort that count.
@@ -104,6 +169,66 @@ def moments_by(list measures, list others, const int32_t[::1] codes, int64_t sta
     finally:
         free(views)
         free(scratch)
+
+
+cdef void add_small_by(const int64_t* x, const int32_t* code, int64_t n, int64_t ahead, int64_t* totals,
+                       Py_ssize_t stride) noexcept nogil:
+    """The codes of `ahead` rows may be read; 0: nothing is asked for."""
+    cdef int64_t i
+    cdef int64_t* own
+    for i in range(n):
+        if i + ROWS_AHEAD < ahead:
+            hensa_prefetch(totals + code[i + ROWS_AHEAD] * stride, stride * sizeof(int64_t))
+        own = totals + code[i] * stride
+        own[0] += x[i]
+        own[1] += x[i] * x[i]
+
+
+def small_moments_by(list measures, list others, const int32_t[::1] codes, int64_t start, int64_t stop,
+                     int64_t[:, :, ::1] totals, int64_t[::1] counts):
+    """The same for integers whose squares add up to less than 2^63, also under nulls.
+
+    Parameters
+    ----------
+    measures, others, codes, start, stop, counts
+        Of `moments_by`.
+    totals : int64 array, shape (cohorts, measures, 2)
+        Added to: sum and sum of squares.
+    """
+    cdef Py_ssize_t n_measures = len(measures), n_columns = n_measures + len(others), j
+    cdef View** views = views_of(measures + others)
+    cdef int64_t* first = &totals[0, 0, 0] if totals.shape[0] and n_measures else NULL
+    cdef const int32_t* code
+    cdef const int64_t* x
+    cdef int64_t row = start, n, i
+    cdef bint masked
+    cdef int64_t window_[2 * TILE]
+    cdef int64_t longs[TILE]
+    cdef uint64_t words[TILE_WORDS]
+    cdef uint8_t valid[TILE]
+    try:
+        with nogil:
+            while row < stop:
+                n = TILE if stop - row > TILE else stop - row
+                code = &codes[row]
+                masked = rows_that_count(views, n_columns, row, n, words) < n
+                if masked:
+                    bytes_of(words, n, valid)
+                for j in range(n_measures):
+                    x = as_longs(views[j].kind, window(views[j], row, n, window_), n, longs)
+                    if x == NULL:               # only if somebody changes the values meanwhile
+                        x = longs
+                    if masked:
+                        zero_nulls[int64_t](x, valid, n, longs)
+                        x = longs
+                    add_small_by(x, code, n, stop - row if j == 0 else 0, first + 2 * j, 2 * n_measures)
+                for i in range(n):
+                    if i + ROWS_AHEAD < stop - row:
+                        hensa_prefetch(&counts[code[i + ROWS_AHEAD]], sizeof(int64_t))
+                    counts[code[i]] += valid[i] if masked else 1
+                row += n
+    finally:
+        free(views)
 
 
 def doubles(Column column, double[::1] out):
@@ -171,13 +296,16 @@ def exact_floats_by(const double[::1] values, const int64_t[::1] offsets):
 
 # ---------------------------------------------------------------- pass 2
 
-cdef void add_measure_by(int loop, const double* x, const int32_t* code, int64_t n, const double* constants,
-                         Py_ssize_t stride, double centre, double* s, double* m) noexcept nogil:
-    """The loops of score.pxi with the cohort's constants: k, f, c and the c of the single score."""
+cdef void add_measure_by(int loop, const double* x, const int32_t* code, int64_t n, int64_t ahead,
+                         const double* constants, Py_ssize_t stride, double centre, double* s, double* m) noexcept nogil:
+    """The loops of score.pxi with the cohort's constants: k, f, c and the c of the single score. The first of them asks
+    for all constants of the rows ROWS_AHEAD; the codes of `ahead` rows may be read."""
     cdef int64_t i
     cdef const double* own
     cdef double t
     for i in range(n):
+        if loop == FIRST and i + ROWS_AHEAD < ahead:
+            hensa_prefetch(constants + code[i + ROWS_AHEAD] * stride, stride * sizeof(double))
         own = constants + code[i] * stride
         if loop == SINGLE:
             s[i] = centre + ((x[i] - own[0]) - own[1]) * own[3]
@@ -203,23 +331,37 @@ cdef double LIMIT = 2305843009213693952.0           # 2^61
 cdef double ULP = 2.220446049250313e-16             # 2^-52
 cdef double TINY = 5e-324                           # 2^-1074
 
-cdef bint is_small(const Exact* total, int64_t count) noexcept nogil:
-    """Whether n squares < 2^61, as float64 computes it, and so sum^2 (Cauchy and Schwarz), and every n x^2."""
-    cdef uint64_t sign = <uint64_t> 0 - (total.sum[0] >> 63), beyond = (total.sum[1] ^ sign) | (total.sum[2] ^ sign)
+cdef struct Small:
+    int64_t sum
+    int64_t squares
+
+
+cdef bint small_of(const int64_t* words, Py_ssize_t n_words, int64_t count, Small* small) noexcept nogil:
+    """One measure's totals of `moments_by` or, of two words, of `small_moments_by`. False unless n squares < 2^61, as
+    float64 computes it, and so sum^2 (Cauchy and Schwarz), and every n x^2."""
+    cdef const Exact* total = <const Exact*> words
+    cdef uint64_t sign, beyond = 0
     cdef int w
-    for w in range(1, SQUARES_LIMBS):
-        beyond |= total.squares[w]
-    return beyond == 0 and <double> count * <double> total.squares[0] < LIMIT
+    small.sum = words[0]
+    small.squares = words[1]
+    if n_words > 2:
+        small.squares = <int64_t> total.squares[0]
+        sign = <uint64_t> 0 - (total.sum[0] >> 63)
+        beyond = (total.sum[1] ^ sign) | (total.sum[2] ^ sign) | total.squares[0] >> 63
+        for w in range(1, SQUARES_LIMBS):
+            beyond |= total.squares[w]
+    return beyond == 0 and <double> count * <double> small.squares < LIMIT
 
 
-def constants_by(const uint64_t[:, :, ::1] totals, const int64_t[::1] counts, const double[::1] weights, double scale,
-                 int64_t ddof, double smallest, double[:, :, ::1] numbers, double[::1] e0, uint8_t[::1] found):
+def constants_by(const int64_t[:, :, ::1] totals, const int64_t[::1] counts, const double[::1] weights, double scale,
+                 int64_t ddof, double smallest, int64_t start, int64_t stop, double[:, :, ::1] numbers, double[::1] e0,
+                 uint8_t[::1] found):
     """The constants of pass 2 for cohorts of small sums, by the float64 operations of hensa.judge.
 
     Parameters
     ----------
     totals, counts
-        Of `moments_by`.
+        Of `moments_by` or `small_moments_by`.
     weights : float64 array
         What an SD of each measure adds to the score.
     scale : float
@@ -228,38 +370,39 @@ def constants_by(const uint64_t[:, :, ::1] totals, const int64_t[::1] counts, co
         The variance divides by count - ddof.
     smallest : float
         Below it, a coefficient leaves every row to integers.
+    start, stop : int
+        The cohorts.
     numbers : float64 array, shape (cohorts, measures, 4)
-        Written: k, f, c and the c of the single score.
+        Written: k, f, c and the c of the single score, or zeros.
     e0 : float64 array
         Added to: the part of the error bound.
     found : uint8 array
         Written: 0 for a cohort whose constants are not found here, 1, or 2 where some measure is constant.
     """
-    cdef int64_t code, n, k, sum_, rest, spread
+    cdef int64_t code, n, k, rest, spread
     cdef Py_ssize_t j, n_measures = totals.shape[1]
-    cdef const Exact* total
+    cdef Small total
     cdef double sd, c
     cdef double* own
     with nogil:
-        for code in range(totals.shape[0]):
+        for code in range(start, stop):
             n = counts[code]
             found[code] = n > ddof
             for j in range(n_measures):
-                if found[code] and not is_small(<const Exact*> &totals[code, j, 0], n):
+                memset(&numbers[code, j, 0], 0, 4 * sizeof(double))
+                if not small_of(&totals[code, j, 0], totals.shape[2], n, &total):
                     found[code] = 0
             for j in range(n_measures if found[code] else 0):
-                total = <const Exact*> &totals[code, j, 0]
+                small_of(&totals[code, j, 0], totals.shape[2], n, &total)
                 own = &numbers[code, j, 0]
-                sum_ = <int64_t> total.sum[0]
-                k = sum_ // n
-                rest = sum_ - k * n
+                k = total.sum // n
+                rest = total.sum - k * n
                 if rest < 0:                # C division truncates
                     k -= 1
                     rest += n
                 own[0] = <double> k
                 own[1] = <double> rest / <double> n
-                own[2] = own[3] = 0.0
-                spread = n * <int64_t> total.squares[0] - sum_ * sum_
+                spread = n * total.squares - total.sum * total.sum
                 if spread == 0:
                     found[code] = 2
                     continue
@@ -283,7 +426,8 @@ cdef uint64_t divisor_of(uint64_t a, uint64_t b) noexcept nogil:
     return a
 
 
-cdef bint square_of_score(int64_t x, const Exact* total, int64_t count, int64_t ddof, uint64_t* square) noexcept nogil:
+cdef bint square_of_score(int64_t x, const int64_t* words, Py_ssize_t n_words, int64_t count, int64_t ddof,
+                          uint64_t* square) noexcept nogil:
     """z^2 of one value in lowest terms, its numerator with the sign of z, then its denominator.
 
     With d = n x - sum and P = n squares - sum^2, z^2 = d^2 (n - ddof) / (n P). False if an integer might not fit: those
@@ -291,11 +435,12 @@ cdef bint square_of_score(int64_t x, const Exact* total, int64_t count, int64_t 
     """
     cdef double n = <double> count
     cdef uint64_t d, spread, above, below, divisor
+    cdef Small total
     cdef bint negative
-    if not is_small(total, count) or n * fabs(<double> x) >= LIMIT:
+    if not small_of(words, n_words, count, &total) or n * fabs(<double> x) >= LIMIT:
         return False
-    d = <uint64_t> count * <uint64_t> x - total.sum[0]
-    spread = <uint64_t> count * total.squares[0] - total.sum[0] * total.sum[0]
+    d = <uint64_t> (count * x - total.sum)
+    spread = <uint64_t> (count * total.squares - total.sum * total.sum)
     if d == 0 or spread == 0:
         square[0] = 0
         square[1] = 1

@@ -842,7 +842,7 @@ cdef class Scorer:
     cdef const int32_t[::1] codes           # None: one population for all rows
     cdef const double[:, :, ::1] cohorts    # of each cohort and measure: k, f, c, single c
     cdef const uint64_t[:, :, ::1] cohort_k # for integers that are not near: k in 128 bits
-    cdef const uint64_t[:, :, ::1] totals   # of each cohort and measure what moments_by adds up; None: keys are values
+    cdef const int64_t[:, :, ::1] totals    # of each cohort and measure what moments_by adds up; None: keys are values
     cdef const int64_t[::1] counts          # rows that count, where there are totals
     cdef int64_t ddof
     cdef list idle                          # tables of rows decided that no run uses now
@@ -1097,10 +1097,11 @@ cdef class Scorer:
             values = differences_by(kind, x, code, n, &self.cohort_k[0, j, 0], 2 * self.n_measures, tile.other)
         else:
             values = as_doubles(kind, x, n, tile.other)
-        add_measure_by(FIRST if j == 0 else NEXT, values, code, n, constants, 4 * self.n_measures, self.table.centre,
-                       tile.s, tile.m)
+        add_measure_by(FIRST if j == 0 else NEXT, values, code, n, self.codes.shape[0] - row, constants,
+                       4 * self.n_measures, self.table.centre, tile.s, tile.m)
         if single:
-            add_measure_by(SINGLE, values, code, n, constants, 4 * self.n_measures, self.table.centre, tile.single, NULL)
+            add_measure_by(SINGLE, values, code, n, 0, constants, 4 * self.n_measures, self.table.centre, tile.single,
+                           NULL)
 
     cdef void write_validity(self, int64_t row, int64_t n, Tile* tile, bint masked, const Output* out,
                              int64_t* off_table) noexcept nogil:
@@ -1232,7 +1233,8 @@ cdef class Scorer:
             low = key[2 * j * TILE]
             high = key[(2 * j + 1) * TILE] if kind == DECIMAL128 else 0 if kind == UINT64 else <uint64_t> 0 - (low >> 63)
             if high != <uint64_t> 0 - (low >> 63) or not square_of_score(
-                    <int64_t> low, <const Exact*> &self.totals[code, j, 0], self.counts[code], self.ddof, squares + 2 * j):
+                    <int64_t> low, &self.totals[code, j, 0], self.totals.shape[2], self.counts[code], self.ddof,
+                    squares + 2 * j):
                 return False
         squares[2 * self.n_measures] = BY_SCORES
         return True

@@ -510,6 +510,59 @@ def test_a_terminal_sees_a_bar_and_small_bars_in_the_summary(tmp_path):
     assert re.fullmatch(r"8% to 9\.8% +[\d,]+ +[\d.]+%  █{24}", most)
 
 
+def write_runs(folder):
+    """Two runs of a month: of four members one gets 1,000 more, one 500 less, and one is missing after."""
+    before = write_csv(
+        folder / "before.csv", [["1", "0"], ["2", "700"], ["3", "9"], ["4", "5"]], ["referrer_id", "reward"]
+    )
+    return before, write_csv(folder / "after.csv", [["1", "1000"], ["2", "200"], ["3", "9"]], ["referrer_id", "reward"])
+
+
+@posix
+def test_a_terminal_sees_bars_of_what_a_restatement_changes(tmp_path):
+    seen = on_terminal("restate", *write_runs(tmp_path), "-o", tmp_path / "due.csv")
+    bars = {tuple(line.split()[:-1]): line.count("█") for line in lines_of(seen) if "█" in line}
+    assert bars == {
+        ("underpaid", "1", "+1,000"): 24,
+        ("overpaid", "1", "-500"): 12,
+        ("due", "(top_up)", "1", "+1,000"): 24,
+    }
+    assert "\x1b[38;5;166m-500\x1b" in seen
+
+
+@posix
+def test_a_terminal_sees_how_far_a_row_is_above_or_below_the_mean(tmp_path):
+    # Means 2 and 10, SDs 1 and 10: the row is one SD above the one and one below the other.
+    source = tmp_path / "in.csv"
+    source.write_text("\n".join(["referrer_id,new_referrals,ad_users,friend_points", "7,3,0,9", "8,1,20,9", ""]))
+    lines = lines_of(on_terminal("explain", source, "--id", "7"))
+    assert [line.rstrip() for line in lines if "█" in line] == [
+        "New referrals  +1.0000              ████████████",
+        "Ad users       -1.0000  ████████████",
+    ]
+    assert "█" not in hensa_command("explain", source, "--id", "7").output
+
+
+@posix
+@pytest.mark.parametrize(
+    ("program", "columns", "row", "bars"),
+    [
+        ("hapi-tomo", "cumulative_referrals,own_points,friend_points", "10,0,9", ["Friends     4  ████████████"]),
+        (
+            "share-hapi",
+            "registrations,first_valid_ads,x",
+            "4,1,9",
+            ["Registrations    400  ████████████████████████", "First valid ads  100  ██████"],
+        ),
+    ],
+)
+def test_a_terminal_sees_a_bar_of_each_criterion_and_event(tmp_path, program, columns, row, bars):
+    source = tmp_path / "in.csv"
+    source.write_text(f"referrer_id,{columns}\n7,{row}\n")
+    lines = lines_of(on_terminal("explain", source, "--id", "7", "-p", program))
+    assert [line.rstrip() for line in lines if "█" in line] == bars
+
+
 @posix
 def test_no_line_is_wider_than_the_terminal(tmp_path):
     hensa_command("sample", "-n", "2000", "-o", tmp_path / "in.parquet")
@@ -517,6 +570,7 @@ def test_no_line_is_wider_than_the_terminal(tmp_path):
         ("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet"),
         ("explain", tmp_path / "in.parquet", "--id", "1"),
         ("explain", tmp_path / "in.parquet", "--id", "1", "--lang", "ja"),
+        ("restate", *write_runs(tmp_path), "-o", tmp_path / "due.csv"),
     ):
         assert 50 < max(cell_len(line) for line in lines_of(on_terminal(*args))) <= 80
 

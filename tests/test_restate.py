@@ -306,7 +306,11 @@ def test_the_command_writes_the_rows_and_prints_the_summary(files):
         '5,"underpaid",,50,50,50',
         '6,"missing_before",,60,60,60',
     ]
-    assert done.stderr.startswith(f"{hensa.restate(PAID, CORRECTED)!r}\n")
+    title, *lines = repr(hensa.restate(PAID, CORRECTED)).splitlines()
+    told = [line.split() for line in done.stderr.replace("+0", "0").splitlines()]
+    assert done.stderr.startswith(f"{title}\n")
+    assert told[1] == ["status", "ids", "points"]
+    assert told[2 : 2 + len(lines)] == [line.replace("+0", "0").split() for line in lines]
 
 
 def test_the_command_gives_the_summary_as_json(files):

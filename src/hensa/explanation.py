@@ -15,7 +15,7 @@ from hensa.population import Population
 from hensa.program import Criterion, PerEvent, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
 
-__all__ = ["NAMES", "WORDS", "Explanation", "explain"]
+__all__ = ["NAMES", "WORDS", "Explanation", "Lang", "explain"]
 
 Lang: TypeAlias = Literal["en", "ja"]
 Facts: TypeAlias = dict[str, Any]
@@ -34,6 +34,7 @@ WORDS: dict[str, Words] = {
         "score is ({value} - {mean}) / {sd}{scale} + {centre} = {standard_score}.",
         "constant": "{name}: you have {amount}, as has every one of them, so your standard score is {centre}.",
         "score": "Your score is {how}: {score}.",
+        "score_name": "Score",
         "single": "this standard score",
         "mean": "the mean of these standard scores",
         "weighted": "the mean of these standard scores with the weights {weights}",
@@ -113,6 +114,7 @@ WORDS: dict[str, Words] = {
         "（{value} - {mean}）÷ {sd}{scale} + {centre} = {standard_score}です。",
         "constant": "{name}は{amount}で、全員が同じ値なので、偏差値は{centre}です。",
         "score": "スコアは{how}で、{score}です。",
+        "score_name": "スコア",
         "single": "この偏差値",
         "mean": "これらの偏差値の平均",
         "weighted": "これらの偏差値の加重平均（重みは{weights}）",

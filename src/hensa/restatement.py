@@ -1,6 +1,6 @@
 """Restatements: a run against its corrected self, who was paid too little or too much, and what is due now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -46,16 +46,28 @@ class Restatement:
     counts: dict[str, int]
     totals: dict[str, int]
 
-    def __repr__(self) -> str:
+    @property
+    def title(self) -> str:
+        """How many ids there are."""
+        return f"Restatement of {sum(self.counts.values()):,} ids, {self.table.num_rows:,} of them not unchanged"
+
+    def lines(self) -> Iterator[tuple[str, int, int, bool]]:
+        """What is told of it: a name, ids, points, and whether these are a difference, with a sign."""
         ids, totals = sum(self.counts.values()), self.totals
-        lines = [(status.replace("_", " "), f"{self.counts[status]:,}", f"{totals[status]:+,}") for status in STATUSES]
+        for status in STATUSES:
+            yield status.replace("_", " "), self.counts[status], totals[status], True
         for name in ("before", "after"):
-            lines.append((name, f"{ids - self.counts[f'missing_{name}']:,}", f"{totals[name]:,}"))
-        n_due = int(np.count_nonzero(self.table["due"].to_numpy()))
-        lines.append((f"due ({self.policy})", f"{n_due:,}", f"{totals['due']:+,}"))
+            yield name, ids - self.counts[f"missing_{name}"], totals[name], False
+        yield f"due ({self.policy})", int(np.count_nonzero(self.table["due"].to_numpy())), totals["due"], True
+
+    def __repr__(self) -> str:
+        lines = [
+            (name, f"{n:,}", f"{points:+,}" if is_difference else f"{points:,}")
+            for name, n, points, is_difference in self.lines()
+        ]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         rows = [f"  {name:<{widths[0]}}  {n:>{widths[1]}}  {points:>{widths[2]}}" for name, n, points in lines]
-        return "\n".join([f"Restatement of {ids:,} ids, {self.table.num_rows:,} of them not unchanged", *rows])
+        return "\n".join([self.title, *rows])
 
 
 def restate(

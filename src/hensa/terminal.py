@@ -29,10 +29,12 @@ from hensa.columns import exact_sum
 from hensa.comparison import Tally
 from hensa.counts import Count
 from hensa.errors import HensaError
+from hensa.explanation import NAMES, WORDS, Lang
 from hensa.files import sentence
 from hensa.manifest import Manifest
 from hensa.population import Population
-from hensa.program import Program, RateTable
+from hensa.program import PerEvent, Program, RateTable, Stages, StandardScore
+from hensa.restatement import Restatement
 from hensa.totals import Total, Totals
 
 __all__ = [
@@ -46,13 +48,14 @@ __all__ = [
     "console",
     "costs_table",
     "ending",
+    "explanation_chart",
     "moments_table",
     "plain_table",
     "print_text",
     "printer",
+    "restatement_table",
     "say",
     "show",
-    "signed",
     "totals_table",
     "typer",
     "winners_table",
@@ -407,6 +410,53 @@ def winners_table(total: Tally, bands: Sequence[Tally], bars: bool) -> Table:
         value = abs(tally.difference) if tally is not total else 0
         add_row(table, tally.band, *counts, *points, bar=bar(value, most, color))
     return table
+
+
+def restatement_table(restatement: Restatement) -> Table:
+    """The ids and points of each status, before and after, and what is due; of the differences also a bar."""
+    lines = list(restatement.lines())
+    most = max(abs(points) for _, _, points, is_difference in lines if is_difference)
+    table = plain_table("status", "ids", "points", bars=console.is_terminal)
+    for name, n, points, is_difference in lines:
+        text = signed(f"{points:+,}" if points else "0") if is_difference else f"{points:,}"
+        length = bar(abs(points) if is_difference else 0, most, GAIN if points > 0 else LOSE)
+        add_row(table, name, f"{n:,}", text, bar=length)
+    return table
+
+
+def explanation_chart(facts: Mapping[str, Any], program: Program, lang: Lang) -> Table | None:
+    """A bar for each thing that decided what a row is paid; None if it is not paid.
+
+    How far above or below the centre each standard score and the score are, which stage each criterion reaches, or the
+    points for each event.
+    """
+    rows: list[tuple[str, Text, Bar]] = []
+    match program.rule:
+        case StandardScore(centre=centre) if facts["score"] is not None:
+            scores = [(each["column"], each["standard_score"]) for each in facts["measures"]]
+            scores.append((WORDS[lang]["score_name"], facts["score"]))
+            far = [(name, score - float(centre)) for name, score in scores]
+            most = max(abs(distance) for _, distance in far) or 1
+            for name, distance in far:
+                color = GAIN if distance > 0 else LOSE
+                length = Bar(2 * most, most + min(distance, 0), most + max(distance, 0), color=color)
+                rows.append((name, Text(f"{distance:+,.4f}", color), length))
+        case Stages() if facts["stage"] is not None:
+            n_stages = len(program.rate_table.steps)
+            rows = [
+                (each["column"], Text(f"{each['stage']}"), bar(each["stage"], n_stages)) for each in facts["criteria"]
+            ]
+        case PerEvent() if facts["reward"] is not None:
+            points = [(each["column"], each["count"] * each["referrer"]) for each in facts["events"]]
+            most = max(each for _, each in points)
+            rows = [(name, Text(f"{each:,}"), bar(each, most)) for name, each in points]
+    if not rows:
+        return None
+    chart = plain_table("", "", numbers=1, bars=True)
+    chart.show_header = False
+    for name, number, length in rows:
+        chart.add_row(NAMES[lang].get(name, (name, ""))[0], number, length)
+    return chart
 
 
 def totals_table(totals: Mapping[str, Total]) -> Table:

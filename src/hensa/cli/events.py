@@ -22,7 +22,7 @@ from hensa.cli.options import (
 from hensa.counts import Count
 from hensa.events import Event, entered_by
 from hensa.files import naming, read, replacing, write
-from hensa.terminal import Run, boards_of, boards_table, console, say, show, signed, totals_table, typer
+from hensa.terminal import Run, boards_of, boards_table, restatement_table, say, show, totals_table, typer
 from hensa.totals import total_of
 
 __all__ = ["compensate", "rank", "restate"]
@@ -111,7 +111,8 @@ def restate(
         summary = {"policy": restatement.policy, "counts": restatement.counts, "totals": restatement.totals}
         print(json.dumps(summary, indent=2))
     else:
-        console.print(signed(repr(restatement)), soft_wrap=True)
+        say(restatement.title)
+        show(restatement_table(restatement))
     run.report(sum(restatement.counts.values()))
 
 

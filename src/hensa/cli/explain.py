@@ -27,7 +27,7 @@ from hensa.errors import HensaError
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
 from hensa.scoring import of_month
-from hensa.terminal import Run, print_text, say, typer
+from hensa.terminal import Run, explanation_chart, print_text, printer, say, typer
 
 __all__ = ["explain", "next_step"]
 
@@ -88,6 +88,8 @@ def explain(
         print(json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
     else:
         print_text(str(found))
+        if printer.is_terminal and (chart := explanation_chart(found.to_dict(), rules, lang.value)) is not None:
+            printer.print("", chart)
 
 
 def next_step(

@@ -146,13 +146,45 @@ def test_moments_by_cohort_are_exact(name, nulls):
         assert (moments.count, moments.mean_exact, moments.variance_exact) == (len(own), *exact_moments(own))
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_other_rows_score_against_the_cohorts_in_memory_as_against_their_json(name):
+    rows, _ = case(name, 1)
+    rules = program([("x", 2), ("y", 1)], STEPS, None, rule={"ddof": 1})
+    earlier = hensa.population(rows, rules, by="k")
+    later = pa.table({"y": rows["x"], "x": rows["y"], "k": rows["k"].cast(pa.int64())}).slice(7)
+    columns = ["score", "step", "y_score"]
+    found = hensa.score(later, rules, earlier, by="k", columns=columns)
+    assert found.equals(hensa.score(later, rules, Population.from_json(earlier.to_json()), by="k", columns=columns))
+    for key in COHORTS, "0":
+        strange = {"x": [1, 1], "y": [1, 1], "k": [key, key]}
+        with pytest.raises(
+            hensa.DataError, match=f"cohort {key!r}, of row 0, is not there; there are {COHORTS} others"
+        ):
+            hensa.score(strange, rules, earlier, by="k", columns=columns)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_cohorts_of_parts_merge_into_those_of_the_whole(name):
+    rows, _ = case(name, 0)
+    rules = program(steps=STEPS, base=None)
+    parts = [rows.slice(0, 900), rows.slice(900, 5), rows.slice(905)]
+    populations = [hensa.population(part.select(["k", "x", "y"]), rules, by="k") for part in parts]
+    together = populations[0] + populations[1] + populations[2]
+    whole = hensa.population(rows, rules, by="k")
+    assert together == whole
+    assert Population.from_json(populations[2].to_json()) + populations[1] + populations[0] == whole
+    assert hensa.score(rows, rules, together, by="k").equals(hensa.score(rows, rules, by="k"))
+
+
 @pytest.mark.parametrize("squares", [2**63 - 1, 2**63, 2**64, 2**126])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_moments_by_cohort_are_exact_on_both_sides_of_63_bits(squares, sign):
     most = min(isqrt(squares // 3), 2**63 - 1)
     x = [sign * most, sign * most, sign * (most - 1)]
-    found = hensa.population({"x": x, "k": ["a"] * 3}, program("x", base=None), by="k").cohorts["a",]["x"]
-    assert (found.mean_exact, found.variance_exact) == exact_moments([Fraction(cell) for cell in x])
+    found = hensa.population({"x": x, "k": ["a"] * 3}, program("x", base=None), by="k")
+    for times, population in (1, found), (2, found + found), (3, found + found + found):
+        moments = population.cohorts["a",]["x"]
+        assert (moments.mean_exact, moments.variance_exact) == exact_moments([Fraction(cell) for cell in x] * times)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

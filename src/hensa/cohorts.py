@@ -61,6 +61,57 @@ class Sums:
     floats: dict[int, list[tuple[int, int]]]
     """By place, of exact floats: sum and sum of squares in units of `SUPER_UNIT`."""
 
+    @property
+    def of_integers(self) -> bool:
+        """Whether there are `totals` alone."""
+        return not self.states and not self.floats
+
+    def at(self, places: Int64s) -> "Sums":
+        """The sums of integers of these cohorts; of place -1, none."""
+        known = (places >= 0).astype(np.int64)
+        totals = self.totals[places] * known[:, np.newaxis, np.newaxis]
+        return Sums(self.rows[places] * known, self.counts[places] * known, totals, {}, {})
+
+    def merged(self, other: "Sums", places: Int64s) -> "Sums":
+        """With sums of integers added to the cohorts at these different places, which may go on behind the last."""
+        n = max(len(self.rows), int(places.max(initial=-1)) + 1)
+        rows, counts = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        for mine, own, others in (rows, self.rows, other.rows), (counts, self.counts, other.counts):
+            mine[: len(own)] = own
+            mine[places] += others
+        most = sum(int(sums.totals[:, :, -1].max(initial=0)) for sums in (self, other))
+        small = self.totals.shape[2] == other.totals.shape[2] == 2 and most < 2**63
+        own, others = (sums.totals if small else _wide(sums.totals) for sums in (self, other))
+        totals = np.zeros((n, *own.shape[1:]), dtype=np.int64)
+        totals[: len(own)] = own
+        if small:
+            totals[places] += others
+        else:
+            totals[places] = _added(totals[places], others)
+        return Sums(rows, counts, totals, {}, {})
+
+
+def _wide(totals: Int64s) -> Int64s:
+    """Totals of 8 words from those of 2 or 8."""
+    if totals.shape[2] == 8:
+        return totals
+    wide = np.zeros((*totals.shape[:2], 8), dtype=np.int64)
+    wide[:, :, 0], wide[:, :, 3] = totals[:, :, 0], totals[:, :, 1]
+    wide[:, :, 1] = wide[:, :, 2] = totals[:, :, 0] >> 63
+    return wide
+
+
+def _added(one: Int64s, other: Int64s) -> Int64s:
+    """The sums of totals of 8 words: sums of 3 words, and squares of 5."""
+    a, b = one.view(np.uint64), other.view(np.uint64)
+    total, carry = a + b, np.zeros(a.shape[:2], dtype=np.uint64)
+    for word in range(8):
+        over = total[:, :, word] < a[:, :, word]
+        total[:, :, word] += carry
+        over |= total[:, :, word] < carry
+        carry = over.astype(np.uint64) if word != 2 else np.zeros_like(carry)
+    return total.view(np.int64)
+
 
 def integers_of_words(words: Int64s) -> tuple[int, int]:
     """Sum and sum of squares from one measure's words in `Sums.totals`."""

@@ -210,11 +210,11 @@ class CohortJudge(Judge):
         self.null = np.zeros(self.n, dtype=bool)
         self.plain = all(view.unit is not None for view in views.measures)
         self.small = False
-        if self.own_sums is None:
+        if self.sums is None:
             self.numbers[:] = 0.0
             done = self.null
         else:
-            done = self.of_small(self.own_sums)
+            done = self.of_small(self.sums)
         for code in np.flatnonzero(~done):
             self.fill(int(code))
         if self.null.any():
@@ -240,7 +240,7 @@ class CohortJudge(Judge):
         """The moments of a cohort with rows that count, which must have SDs."""
         key = tuple(column[code].as_py() for column in self.keys.table.columns)
         where = f"The population of cohort {', '.join(map(repr, key))}"
-        if isinstance(self.cohorts, Cohorts) and self.cohorts.table is self.keys.table:
+        if isinstance(self.cohorts, Cohorts) and self.own:
             return self.checked(self.cohorts.at(code), where)
         if key not in self.cohorts or not self.cohorts[key].count:
             row = int(np.argmax(self.counted & (self.keys.codes == code)))
@@ -283,7 +283,7 @@ class CohortJudge(Judge):
         share_out(work, self.n, self.threads)
         done: npt.NDArray[np.bool_] = found > 0
         constant: npt.NDArray[np.bool_] = found == 2
-        self.small = bool((done | (sums.counts == 0)).all())
+        self.small = self.own and bool((done | (sums.counts == 0)).all())
         if not self.small:
             k = self.numbers[:, :, 0].astype(np.int64)
             self.wide_k[:, :, 0], self.wide_k[:, :, 1] = k.view(np.uint64), (k >> 63).view(np.uint64)
@@ -296,21 +296,30 @@ class CohortJudge(Judge):
     def decide(self, row: int) -> tuple[int, float]:
         code = int(self.keys.codes[row])
         values = tuple(view.value(row) for view in self.views.measures)
-        if self.own_sums is not None:
-            return self.decide_by_sums(self.own_sums, code, values)
+        if self.sums is not None:
+            return self.decide_by_sums(self.sums, code, values)
         if (code, values) not in self.decided:
             if code not in self.tiers:
                 self.tiers[code] = self.tiers_of(self.moments_of(code))
             self.decided[code, values] = self.tiers[code].decide(values)
         return self.decided[code, values]
 
+    @property
+    def own(self) -> bool:
+        """Whether the cohorts are those of these rows."""
+        return isinstance(self.cohorts, Cohorts) and self.cohorts.table is self.keys.table
+
     @cached_property
-    def own_sums(self) -> Sums | None:
-        """The sums of these rows' own cohorts, if all are of integers."""
-        if not isinstance(self.cohorts, Cohorts) or self.cohorts.table is not self.keys.table:
+    def sums(self) -> Sums | None:
+        """The sums of the cohort of each key, if all are of integers; of one that is nowhere, none."""
+        cohorts = self.cohorts
+        columns = [(view.name, view.unit) for view in self.views.measures]
+        if not isinstance(cohorts, Cohorts) or not cohorts.sums.of_integers or cohorts.columns != columns:
             return None
-        sums = self.cohorts.sums
-        return None if sums.states or sums.floats else sums
+        if self.own or not len(cohorts):
+            return cohorts.sums if self.own else None
+        places = cohorts.places(self.keys.table)
+        return None if places is None else cohorts.sums.at(places)
 
     def decide_by_sums(self, sums: Sums, code: int, values: tuple[Fraction, ...]) -> tuple[int, float]:
         """Decide rows of all cohorts alike once, as those near thresholds mostly are.
@@ -334,7 +343,7 @@ class CohortJudge(Judge):
 
     def constants(self) -> dict[str, Any]:
         n_measures = len(self.views.measures)
-        sums = self.own_sums
+        sums = self.sums
         # Elsewhere integers are subtracted as such, and the k that is left for float64 to subtract is 0. Where all sums
         # are small, so are values: n x² <= n Σx².
         near = [

@@ -10,12 +10,14 @@ from functools import cached_property, reduce
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
 from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encode, integers_of_words, names_of
 from hensa.columns import View, Views, rows_views, table_of
 from hensa.errors import DataError, HensaError
+from hensa.ids import identify
 from hensa.moments import Exact, Moments, Welford
 from hensa.program import Program, StandardScore
 from hensa.threads import share_out
@@ -24,6 +26,7 @@ __all__ = ["Cohorts", "Method", "Population", "add_up", "cohorts_of", "populatio
 
 Method: TypeAlias = Literal["auto", "exact", "welford"]
 Key: TypeAlias = tuple[Any, ...]
+Int64s: TypeAlias = npt.NDArray[np.int64]
 
 _SUPER_BITS = 2368
 """Exact sums of floats come in units of 2**-2368: SUPER_OFFSET in kernels/floats.pxi."""
@@ -88,9 +91,7 @@ class Population:
                 "program and the same cohort columns."
             )
         measures = {name: moments + other.measures[name] for name, moments in self.measures.items()}
-        cohorts = dict(self.cohorts)
-        for key, cohort in other.cohorts.items():
-            cohorts[key] = cohorts[key] + cohort if key in cohorts else cohort
+        cohorts = _merged(self.cohorts, other.cohorts)
         return Population(self.count + other.count, self.nulls + other.nulls, measures, self.by, cohorts)
 
     def __repr__(self) -> str:
@@ -216,6 +217,32 @@ class Cohorts(Mapping[Key, Population]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self) == dict(other)
 
+    def places(self, keys: pa.Table) -> Int64s | None:
+        """Where the cohorts of some keys are, -1: nowhere; None if the types of the keys do not compare."""
+        if keys.num_columns != self.table.num_columns:
+            return None
+        try:
+            (own, others), distinct = identify(self.table, keys.rename_columns(self.table.column_names))
+        except DataError:
+            return None
+        places = np.full(distinct.num_rows, -1)
+        places[own] = np.arange(len(own))
+        return places[others]
+
+    def merged(self, other: "Cohorts") -> "Cohorts | None":
+        """With the sums of others added; None if that takes their populations."""
+        alike = (self.columns, self.ddof) == (other.columns, other.ddof)
+        if not alike or not self.sums.of_integers or not other.sums.of_integers:
+            return None
+        places = self.places(other.table)
+        if places is None:
+            return None
+        new = places < 0
+        places[new] = len(self) + np.arange(new.sum())
+        more = other.table.rename_columns(self.table.column_names).filter(pa.array(new))
+        table = pa.concat_tables([self.table, more], promote_options="permissive")
+        return Cohorts(table, self.sums.merged(other.sums, places), self.columns, self.ddof)
+
     def at(self, code: int) -> Population:
         """The population of one cohort."""
         count = int(self.sums.counts[code])
@@ -232,6 +259,17 @@ class Cohorts(Mapping[Key, Population]):
                 state = Exact.of(*integers_of_words(next(exact)), unit)
             measures[name] = Moments(count, state, self.ddof)
         return Population(count, int(self.sums.rows[code]) - count, measures)
+
+
+def _merged(one: Mapping[Key, Population], other: Mapping[Key, Population]) -> Mapping[Key, Population]:
+    if isinstance(one, Cohorts) and isinstance(other, Cohorts):
+        together = one.merged(other)
+        if together is not None:
+            return together
+    cohorts = dict(one)
+    for key, cohort in other.items():
+        cohorts[key] = cohorts[key] + cohort if key in cohorts else cohort
+    return cohorts
 
 
 def population(

@@ -613,6 +613,8 @@ def of_run(**changes):
         lambda record: record.update(
             run={"command": "compare", "programs": [record["run"]["program"]], "populations": []},
         ),
+        lambda record: record.update(run={"command": "compare", "programs": [], "populations": [], "edges": [3, 3]}),
+        lambda record: record.update(run={"command": "compare", "programs": [], "populations": [], "edges": [10**30]}),
     ],
 )
 def test_a_hostile_record_is_refused_in_one_sentence(folder, change):

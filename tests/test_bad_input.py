@@ -797,7 +797,7 @@ EXPLANATIONS = [
     asks(
         "compare",
         "edges that do not ascend",
-        "edges is [3, 1]; it must be ascending whole numbers, one or more.",
+        "edges is [3, 1]; it must be ascending whole numbers within int64, one or more.",
         lambda: hensa.compare(ROWS, [PROGRAM, OTHER], band="x", edges=[3, 1]),
     ),
     asks(

@@ -24,6 +24,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("altair")
 
 from hensa import charts, cli  # noqa: E402
+from hensa.comparison import EDGES  # noqa: E402
 from hensa.errors import HensaError  # noqa: E402
 from hensa.explanation import NAMES  # noqa: E402
 from hensa.ledger import FINDINGS  # noqa: E402
@@ -310,10 +311,18 @@ FRIENDS = pa.table(
 )
 
 
-@pytest.mark.parametrize("band", ["cumulative_referrals", None])
-def test_a_comparison_has_the_tallies_that_compare_gives(tmp_path, band):
+@pytest.mark.parametrize(
+    ("band", "edges", "bands"),
+    [
+        ("cumulative_referrals", None, ["1", "2", "3–9", "1,000 or more"]),
+        ("cumulative_referrals", [2, 5], ["below 2", "2–4", "5 or more"]),
+        (None, None, []),
+    ],
+)
+def test_a_comparison_has_the_tallies_that_compare_gives(tmp_path, band, edges, bands):
     pq.write_table(FRIENDS, tmp_path / "rows.parquet")
     options = ["--band", band] if band else []
+    options += ["--edges", ",".join(map(str, edges))] if edges else []
     done(
         "compare",
         tmp_path / "rows.parquet",
@@ -326,14 +335,14 @@ def test_a_comparison_has_the_tallies_that_compare_gives(tmp_path, band):
         tmp_path / "c.csv",
     )
     page = Page(report(str(tmp_path / "c.csv")))
-    found = hensa.compare(FRIENDS, ["hapi-tomo", "hapitas-friend"], band)
+    found = hensa.compare(FRIENDS, ["hapi-tomo", "hapitas-friend"], band, edges or EDGES)
     [total] = found.totals.values()
     rows = page.tables["Who gains and who loses"]
     assert rows[-1] == ["All", *_counts(total)]
     if band:
-        bands = [tally for tally in found.bands["hapitas-friend"] if tally.rows]
-        assert [row[1:] for row in rows[1:-1]] == [_counts(tally) for tally in bands]
-        assert [row[0] for row in rows[1:-1]] == ["1", "2", "3–9", "1,000 or more"]
+        tallies = [tally for tally in found.bands["hapitas-friend"] if tally.rows]
+        assert [row[1:] for row in rows[1:-1]] == [_counts(tally) for tally in tallies]
+        assert [row[0] for row in rows[1:-1]] == bands
     assert page.tiles["hapi-tomo"] == f"{found.costs['hapi-tomo']:,}"
     assert page.tiles["hapitas-friend"] == f"{found.costs['hapitas-friend']:,}"
     assert "1 row has no reward under hapi-tomo or hapitas-friend: not compared." in page.texts

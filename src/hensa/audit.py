@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BufferedIOBase, BytesIO
+from itertools import pairwise
 from pathlib import Path, PurePath
 from queue import SimpleQueue
 from threading import Thread
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 
 import hensa
 from hensa import kernels
+from hensa.comparison import EDGES
 from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.events import Event
@@ -76,6 +78,7 @@ the file that they come from decides them in any case."""
 _PIECE = 1 << 20  # bytes hashed at a time
 
 Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Edge: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Made: TypeAlias = pa.Table | pa.RecordBatchReader | str
 
 
@@ -301,11 +304,12 @@ class NextStep(_Data, frozen=True, tag_field="command", tag="next-step"):
 
 
 class Compare(_Data, frozen=True, tag_field="command", tag="compare"):
-    """`hensa compare`; bands are shown only, but in CSV the column of bands is read as numbers."""
+    """`hensa compare`; bands and edges are for what is shown, but in CSV the column of bands is read as numbers."""
 
     programs: tuple[Rules, ...]
     populations: tuple[RecordedPopulation, ...]
     band: str | None = None
+    edges: tuple[Edge, ...] = EDGES
     budget: Whole | None = None
     month: str | None = None
     any_month: bool = False
@@ -313,6 +317,8 @@ class Compare(_Data, frozen=True, tag_field="command", tag="compare"):
     def __post_init__(self) -> None:
         if len(self.programs) != len(self.populations):
             raise ValueError("there must be a population for each program")
+        if not self.edges or any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("edges must ascend")
 
     def again(self, sources: Sequence[Source]) -> Made:
         [source] = sources

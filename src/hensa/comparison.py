@@ -362,9 +362,9 @@ def _tallies(
 def _bands(table: pa.Table, band: str | None, edges: Sequence[int]) -> tuple[Int64s, list[str]]:
     """The band of every row, and what each band is called."""
     edges = list(edges)
-    is_whole = all(isinstance(edge, int) and not isinstance(edge, bool) for edge in edges)
+    is_whole = all(type(edge) is int and -(2**63) <= edge < 2**63 for edge in edges)
     if not (edges and is_whole and edges == sorted(set(edges))):
-        raise DataError(f"edges is {edges!r}; it must be ascending whole numbers, one or more.")
+        raise DataError(f"edges is {edges!r}; it must be ascending whole numbers within int64, one or more.")
     if band is None:
         return np.zeros(table.num_rows, dtype=np.int64), []
     column = column_of(table, band)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from hensa import audit, charts
 from hensa.audit import Record
 from hensa.charts import Spec
-from hensa.comparison import EDGES, Tally
+from hensa.comparison import Tally
 from hensa.counts import Count
 from hensa.errors import DataError, HensaError
 from hensa.explanation import NAMES
@@ -852,7 +852,7 @@ class Compared:
         self.title = about.words("compared_title", first=names[0], others=about.words("comma").join(names[1:]))
         self._ids = [about.id] if about.id is not None and about.has(about.id) else []
         self._band = run.band if run.band is not None and about.has(run.band) else None
-        self._edges: list[Edge] = list(EDGES) if self._band else wide_edges()
+        self._edges: list[Edge] = list(run.edges) if self._band else wide_edges()
         self._columns = [f"{name}_reward" for name in names]
         missing = [name for name in self._columns if not about.has(name)]
         if missing:

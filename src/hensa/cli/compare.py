@@ -72,11 +72,11 @@ def compare(
         stack.enter_context(run.progress)
         with run.stage("read"):
             rows = read(source, [*(column for rule in rules for column in rule.columns), *([band] if band else [])])
+        bands = tuple(int(edge) for edge in edges.split(","))
         with run.stage("compare"), naming(source):
             if budget is not None:
                 solution = hensa.solve(rows, rules[-1], budget, threads=threads)
                 rules.append(solution.program)
-            bands = [int(edge) for edge in edges.split(",")]
             found = hensa.compare(rows, rules, band, bands, threads, month, any_month)
         if solution is not None and scaled_file is not None and scaled is not None and budget is not None:
             scaled_file.write(solution.program.to_toml().encode())
@@ -88,6 +88,7 @@ def compare(
                 programs=tuple(map(Rules.of, given)),
                 populations=tuple(RecordedPopulation.of(hensa.population(rows, each)) for each in given),
                 band=band,
+                edges=bands,
                 budget=budget,
                 month=month,
                 any_month=any_month,

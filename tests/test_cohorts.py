@@ -2,6 +2,7 @@
 told apart and added up."""
 
 import random
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -146,15 +147,19 @@ def test_moments_by_cohort_are_exact(name, nulls):
         assert (moments.count, moments.mean_exact, moments.variance_exact) == (len(own), *exact_moments(own))
 
 
+@pytest.mark.parametrize("floats", [False, True], ids=["same type", "floats"])
 @pytest.mark.parametrize("name", VALUES)
-def test_other_rows_score_against_the_cohorts_in_memory_as_against_their_json(name):
+def test_other_rows_score_against_cohorts_as_against_a_population_of_each(name, floats):
     rows, _ = case(name, 1)
     rules = program([("x", 2), ("y", 1)], STEPS, None, rule={"ddof": 1})
     earlier = hensa.population(rows, rules, by="k")
-    later = pa.table({"y": rows["x"], "x": rows["y"], "k": rows["k"].cast(pa.int64())}).slice(7)
+    type_ = pa.float64() if floats else rows["x"].type
+    x, y = (rows[column].cast(type_, safe=False) for column in "yx")
+    later = pa.table({"y": y, "x": x, "k": rows["k"].cast(pa.int64())}).slice(7)
     columns = ["score", "step", "y_score"]
-    found = hensa.score(later, rules, earlier, by="k", columns=columns)
-    assert found.equals(hensa.score(later, rules, Population.from_json(earlier.to_json()), by="k", columns=columns))
+    expected = hensa.score(later, rules, replace(earlier, cohorts=dict(earlier.cohorts)), by="k", columns=columns)
+    for stored in earlier, Population.from_json(earlier.to_json()):
+        assert hensa.score(later, rules, stored, by="k", columns=columns).equals(expected)
     for key in COHORTS, "0":
         strange = {"x": [1, 1], "y": [1, 1], "k": [key, key]}
         with pytest.raises(

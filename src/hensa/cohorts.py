@@ -1,6 +1,6 @@
 """Cohorts: every row's code, and the sums of each cohort side by side in arrays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -66,10 +66,10 @@ class Sums:
         """Whether there are `totals` alone."""
         return not self.states and not self.floats
 
-    def at(self, places: Int64s) -> "Sums":
-        """The sums of integers of these cohorts; of place -1, none."""
+    def at(self, places: Int64s, measures: list[int]) -> "Sums":
+        """The sums of integers of these cohorts and measures; of place -1, none."""
         known = (places >= 0).astype(np.int64)
-        totals = self.totals[places] * known[:, np.newaxis, np.newaxis]
+        totals = self.totals[:, measures][places] * known[:, np.newaxis, np.newaxis]
         return Sums(self.rows[places] * known, self.counts[places] * known, totals, {}, {})
 
     def merged(self, other: "Sums", places: Int64s) -> "Sums":
@@ -119,6 +119,14 @@ def integers_of_words(words: Int64s) -> tuple[int, int]:
         return int(words[0]), int(words[1])
     data = words.astype("<i8").tobytes()
     return int.from_bytes(data[:24], "little", signed=True), int.from_bytes(data[24:], "little")
+
+
+def words_of(totals: Iterable[tuple[int, int]]) -> Int64s:
+    """The words, 8 each, of sums and sums of squares; OverflowError if they do not fit."""
+    data = b"".join(
+        total.to_bytes(24, "little", signed=True) + squares.to_bytes(40, "little") for total, squares in totals
+    )
+    return np.frombuffer(data, dtype="<i8").astype(np.int64)
 
 
 def names_of(by: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -313,13 +313,14 @@ class CohortJudge(Judge):
     def sums(self) -> Sums | None:
         """The sums of the cohort of each key, if all are of integers; of one that is nowhere, none."""
         cohorts = self.cohorts
-        columns = [(view.name, view.unit) for view in self.views.measures]
-        if not isinstance(cohorts, Cohorts) or not cohorts.sums.of_integers or cohorts.columns != columns:
+        if not isinstance(cohorts, Cohorts) or not cohorts.sums.of_integers:
             return None
-        if self.own or not len(cohorts):
-            return cohorts.sums if self.own else None
-        places = cohorts.places(self.keys.table)
-        return None if places is None else cohorts.sums.at(places)
+        if self.own:
+            return cohorts.sums
+        known: dict[tuple[str, Fraction | None], int] = {column: i for i, column in enumerate(cohorts.columns)}
+        measures = [known.get((view.name, view.unit), -1) for view in self.views.measures]
+        places = cohorts.places(self.keys.table) if min(measures) >= 0 and len(cohorts) else None
+        return None if places is None else cohorts.sums.at(places, measures)
 
     def decide_by_sums(self, sums: Sums, code: int, values: tuple[Fraction, ...]) -> tuple[int, float]:
         """Decide rows of all cohorts alike once, as those near thresholds mostly are.

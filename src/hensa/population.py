@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encode, integers_of_words, names_of
+from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encode, integers_of_words, names_of, words_of
 from hensa.columns import View, Views, rows_views, table_of
 from hensa.errors import DataError, HensaError
 from hensa.ids import identify
@@ -174,7 +174,7 @@ def _from_dict(data: Mapping[str, Any]) -> Population:
     cohorts = {tuple(map(_from_json, cohort["key"])): _from_dict(cohort) for cohort in data.get("cohorts", ())}
     if any(len(key) != len(by) for key in cohorts):
         raise ValueError("a key does not fit by")
-    return Population(count, nulls, measures, by, cohorts)
+    return Population(count, nulls, measures, by, Cohorts.of(by, cohorts) or cohorts)
 
 
 def _natural(value: object) -> int:
@@ -200,6 +200,29 @@ class Cohorts(Mapping[Key, Population]):
 
     def __init__(self, table: pa.Table, sums: Sums, columns: list[tuple[str, Fraction]], ddof: int) -> None:
         self.table, self.sums, self.columns, self.ddof = table, sums, columns, ddof
+
+    @classmethod
+    def of(cls, by: tuple[str, ...], populations: Mapping[Key, Population]) -> "Cohorts | None":
+        """The same populations as arrays; None unless all hold sums of whole numbers, and columns hold their keys."""
+        kinds = {tuple((name, m.ddof) for name, m in each.measures.items()) for each in populations.values()}
+        if len(kinds) != 1 or any(each.by for each in populations.values()):
+            return None
+        (kind,) = kinds
+        states = [m.state for each in populations.values() for m in each.measures.values()]
+        sums = [(state.sum, state.sum_of_squares) for state in states if isinstance(state, Exact)]
+        whole = all(total.denominator == squares.denominator == 1 for total, squares in sums)
+        if len({ddof for _, ddof in kind}) != 1 or len(sums) < len(states) or not whole:
+            return None
+        try:
+            table = pa.table([pa.array(list(parts)) for parts in zip(*populations, strict=True)], names=list(by))
+            totals = words_of((int(total), int(squares)) for total, squares in sums).reshape(-1, len(kind), 8)
+            counts = np.array([each.count for each in populations.values()], dtype=np.int64)
+            nulls = np.array([each.nulls for each in populations.values()], dtype=np.int64)
+        except (pa.ArrowException, OverflowError, UnicodeError):
+            return None
+        columns = [(name, Fraction(1)) for name, _ in kind]
+        found = cls(table, Sums(counts + nulls, counts, totals, {}, {}), columns, kind[0][1])
+        return found if list(found) == list(populations) else None
 
     @cached_property
     def _index(self) -> dict[Key, int]:

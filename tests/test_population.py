@@ -462,6 +462,25 @@ def test_populations_that_differ_in_measures_ddof_or_method_do_not_merge():
         assert name != "measures" or "x and y" in str(error.value)
 
 
+TENS = [10, -30, 0, 120]
+IN_UNITS = [
+    pa.array(TENS),
+    pa.array(map(float, TENS)),
+    pa.array(map(Decimal, TENS), pa.decimal128(5, 2)),
+    pa.array(map(Decimal, TENS), pa.decimal128(20, 9)),
+    pa.array(map(Decimal, TENS), pa.decimal64(3, -1)),
+]
+
+
+@pytest.mark.parametrize("one", IN_UNITS, ids=lambda column: str(column.type))
+@pytest.mark.parametrize("other", IN_UNITS, ids=lambda column: str(column.type))
+def test_exact_populations_of_equal_values_are_equal_and_merge_whatever_the_types(one, other):
+    one, other = moments(one), moments(other)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert_exact(one + other, TENS * 2)
+
+
 def test_a_population_and_something_else_do_not_add():
     found = hensa.population({"x": [1, 2]}, X)
     for other in (1, None, "x"):

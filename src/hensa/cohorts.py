@@ -131,7 +131,9 @@ def words_of(totals: Iterable[tuple[int, int]]) -> Int64s:
 
 def names_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
     """The cohort columns as a tuple."""
-    names = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+    if by is None:
+        return ()
+    names = (by,) if isinstance(by, str) else tuple(by)
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise DataError(f"by is {by!r}; it must be the name of a column, or several different names.")
     return names

@@ -102,7 +102,7 @@ def table_of(rows: Any) -> pa.Table:
     DataError
         If it is neither, or its producer fails.
     """
-    if not (isinstance(rows, Mapping) or hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__")):
+    if not (hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__") or isinstance(rows, Mapping)):
         raise DataError(
             f"rows is a {type(rows).__name__}; it must have __arrow_c_stream__ or __arrow_c_array__ (pyarrow, Polars, "
             "pandas, DuckDB, nanoarrow ...) or be a mapping of names to arrays."
@@ -152,17 +152,21 @@ def _reason(error: Exception) -> str:
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
     """The one column of that name."""
-    found = table.schema.get_all_field_indices(name)
-    if len(found) != 1:
-        have = ", ".join(map(repr, table.column_names[:20])) or "none"
-        raise DataError(f"The rows have {len(found)} columns named {name!r}; exactly one is needed (they have {have}).")
-    column = table.column(found[0])
+    column = _named(table, name)
     if not (pa.types.is_primitive(column.type) or pa.types.is_decimal(column.type)):
         try:
             column.validate(full=True)  # offsets and indices, which would be followed
         except pa.ArrowException as error:
             raise DataError(f"Column {name!r} is not a valid Arrow array: {_reason(error)}.") from error
     return column
+
+
+def _named(table: pa.Table, name: str) -> pa.ChunkedArray:
+    found = table.schema.get_all_field_indices(name)
+    if len(found) != 1:
+        have = ", ".join(map(repr, table.column_names[:20])) or "none"
+        raise DataError(f"The rows have {len(found)} columns named {name!r}; exactly one is needed (they have {have}).")
+    return table.column(found[0])
 
 
 def cast_column(column: pa.ChunkedArray, name: str, type_: pa.DataType, allowed: str) -> pa.ChunkedArray:
@@ -288,11 +292,11 @@ def _unit(kind: str, scale: int) -> Fraction | None:
 
 
 def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow") -> View:
-    array = column_of(table, name)
+    array = _named(table, name)
     type_ = array.type
-    if type_ == pa.null():
-        array, type_ = array.cast(pa.int64()), pa.int64()  # what a list of None becomes
     kind, scale = _kind(type_)
+    if kind == "null":  # what a list of None becomes
+        array, type_, kind = array.cast(pa.int64()), pa.int64(), "int64"
     if kind not in kinds:
         raise DataError(
             f"Column {name!r} is of type {type_}; {role} must be of an integer"

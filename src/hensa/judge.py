@@ -28,6 +28,7 @@ __all__ = ["CohortJudge", "Judge", "PopulationJudge"]
 Key: TypeAlias = tuple[Any, ...]
 
 _INT64 = range(-(2**63), 2**63)
+_INT128 = range(-(2**127), 2**127)
 _LONG = ("int64", "uint64", "decimal128")
 _WORD = 2**64 - 1
 
@@ -120,7 +121,7 @@ class Judge:
         else:
             numerator, denominator, spread_numerator, spread_denominator = moments.in_units(view.unit)
             whole, rest = divmod(numerator, denominator)
-            if not -(2**127) <= whole < 2**127:
+            if whole not in _INT128:
                 raise DataError(f"The population's mean of {view.name!r} is beyond the range of decimal128.")
             k_double, f, spread = float(whole), rest / denominator, spread_numerator != 0
             left = moments.count * (moments.count - moments.ddof)
@@ -169,9 +170,9 @@ class PopulationJudge(Judge):
         """What `Scorer` in kernels/score.pxi explains."""
         measures = zip(self.views.measures, self.moments, self.lookup.weights, strict=True)
         found = [self.constants_of(view, moments, weight) for view, moments, weight in measures]
-        e0 = reduce(add, (constants.e for constants in found), _SMALLEST)
+        e0 = reduce(add, [constants.e for constants in found], _SMALLEST)
         return {
-            "measures": [(c.k, c.k_double, c.f, c.c, c.single_c, c.near) for c in found],
+            "measures": found,
             **_words(self.views, self.keys()),
             "integers": all(constants.plain for constants in found),
             "e0": e0,
@@ -355,7 +356,7 @@ class CohortJudge(Judge):
         ]
         self.numbers[:, np.logical_not(near), 0] = 0.0
         return {
-            "measures": [(0, 0.0, 0.0, 0.0, 0.0, measure_near) for measure_near in near],
+            "measures": [_Constants(0, 0.0, 0.0, 0.0, 0.0, is_near, 0.0, self.plain) for is_near in near],
             "words": [(2 * i, 1, 0) for i in range(n_measures)],  # a decimal takes two words, as does a square
             "n_words": 2 * n_measures + 1,
             "integers": self.plain and bool(np.isfinite(self.e0).all()),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from math import isfinite, nan
+from math import gcd, isfinite, lcm, nan
 from typing import Any, Self
 
 import numpy as np
@@ -19,31 +19,55 @@ __all__ = ["Exact", "Moments", "Welford"]
 
 @dataclass(frozen=True)
 class Exact:
-    """The sum and the sum of squares, exactly; merging is addition."""
+    """The sum and the sum of squares as integers, in units and squares of units; merging is addition."""
 
-    sum: Fraction
-    sum_of_squares: Fraction
+    total: int
+    squares: int
+    unit: Fraction = Fraction(1)
 
     @classmethod
-    def of(cls, total: int, squares: int, unit: Fraction) -> Self:
-        """From integers in units of the column."""
-        if unit == 1:
-            return cls(Fraction(total), Fraction(squares))
-        return cls(total * unit, squares * unit**2)
+    def of(cls, sum_: Fraction, sum_of_squares: Fraction) -> Self:
+        """From the sums themselves."""
+        parts = lcm(sum_.denominator, sum_of_squares.denominator)
+        return cls(int(sum_ * parts), int(sum_of_squares * parts**2), Fraction(1, parts))
+
+    @property
+    def sum(self) -> Fraction:
+        return self.total * self.unit
+
+    @property
+    def sum_of_squares(self) -> Fraction:
+        return self.squares * self.unit**2
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Exact):
+            return NotImplemented
+        return (self.sum, self.sum_of_squares) == (other.sum, other.sum_of_squares)
+
+    def __hash__(self) -> int:
+        return hash((self.sum, self.sum_of_squares))
 
     def mean(self, count: int) -> Fraction:
         return self.sum / count
 
+    def spread(self, count: int) -> int:
+        """nΣx² - (Σx)², in squares of units."""
+        return count * self.squares - self.total**2
+
     def m2(self, count: int) -> Fraction:
         """The sum of squared deviations: (nΣx² - (Σx)²) / n."""
-        return self.sum_of_squares - self.sum**2 / count
+        return self.spread(count) * self.unit**2 / count
 
     @classmethod
     def merged(cls, parts: Iterable[tuple[int, Self]]) -> Self:
         states = [state for _, state in parts]
+        units = [state.unit for state in states]
+        unit = Fraction(gcd(*(unit.numerator for unit in units)), lcm(*(unit.denominator for unit in units)))
+        times = [int(each / unit) for each in units]
         return cls(
-            sum((state.sum for state in states), Fraction(0)),
-            sum((state.sum_of_squares for state in states), Fraction(0)),
+            sum(state.total * n for state, n in zip(states, times, strict=True)),
+            sum(state.squares * n**2 for state, n in zip(states, times, strict=True)),
+            unit,
         )
 
 
@@ -131,12 +155,15 @@ class Moments:
         if isinstance(state, Welford):
             mean, spread = state.mean(count) / unit, state.m2(count) * count / unit**2
             return mean.numerator, mean.denominator, spread.numerator, spread.denominator
-        total, squares = state.sum, state.sum_of_squares
-        if unit != 1:
-            total, squares = total / unit, squares / unit**2
-        scale = total.denominator**2
-        spread_numerator = count * squares.numerator * scale - total.numerator**2 * squares.denominator
-        return total.numerator, count * total.denominator, spread_numerator, scale * squares.denominator
+        if state.unit is unit:  # as in the rows' own population; fractions are slow
+            return state.total, count, state.spread(count), 1
+        times = state.unit / unit
+        return (
+            state.total * times.numerator,
+            count * times.denominator,
+            state.spread(count) * times.numerator**2,
+            times.denominator**2,
+        )
 
     def __add__(self, other: "Moments") -> "Moments":
         if not isinstance(other, Moments):
@@ -173,9 +200,9 @@ class Moments:
             raise ValueError(f"ddof is {ddof!r}")
         state: Exact | Welford
         if values["method"] == "exact":
-            state = Exact(_fraction(values["sum"]), _fraction(values["sum_of_squares"]))
+            state = Exact.of(_fraction(values["sum"]), _fraction(values["sum_of_squares"]))
             # Cauchy and Schwarz: no numbers have other sums
-            if state.sum**2 > count * state.sum_of_squares:
+            if state.spread(count) < 0:
                 raise ValueError("no population has these sums")
         elif values["method"] == "welford":
             mean, m2 = (tuple(float.fromhex(part) for part in values[key]) for key in ("mean", "m2"))

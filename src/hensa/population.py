@@ -279,7 +279,7 @@ class Cohorts(Mapping[Key, Population]):
             elif i in self.sums.floats:
                 state = _exact_floats(*self.sums.floats[i][code])
             else:
-                state = Exact.of(*integers_of_words(next(exact)), unit)
+                state = Exact(*integers_of_words(next(exact)), unit)
             measures[name] = Moments(count, state, self.ddof)
         return Population(count, int(self.sums.rows[code]) - count, measures)
 
@@ -388,16 +388,15 @@ def add_up(views: Views, program: Program, method: Method, threads: int | None) 
     measures = {}
     for i, view in enumerate(views.measures):
         states = [part[1][i] for part in parts]
-        unit = view.unit or Fraction(1)
         state: Exact | Welford
         if ways[i] == WELFORD:
             merged = kernels.active.merge(np.array(states, dtype=np.float64).reshape(-1, 5))
-            state = Welford(merged[1:3], merged[3:5], unit)
+            state = Welford(merged[1:3], merged[3:5], view.unit or Fraction(1))
             if view.unit is None and merged[3] < count * _SMALLEST_VARIANCE and len(_counted(view, views).unique()) > 1:
                 raise _beyond(view)
         else:
             total, squares = map(sum, zip((0, 0), *states, strict=True))
-            state = _exact_floats(total, squares) if ways[i] == SUPER else Exact.of(total, squares, unit)
+            state = _exact_floats(total, squares) if view.unit is None else Exact(total, squares, view.unit)
         measures[view.name] = Moments(count, state, ddof)
     return Population(count, views.n_rows - count, measures)
 
@@ -414,13 +413,17 @@ def _way(view: View, method: Method) -> int:
     return SUPER if view.unit is None else INTEGERS
 
 
-def _exact_floats(*totals: int) -> Exact:
-    """The state of exact sums of floats. Zeros at the end are shifted out first: a fraction of 2**2368 is slow."""
-    parts = []
-    for total in totals:
-        zeros = min((total & -total).bit_length() - 1, _SUPER_BITS) if total else _SUPER_BITS
-        parts.append(Fraction(total >> zeros, 1 << (_SUPER_BITS - zeros)))
-    return Exact(*parts)
+def _exact_floats(total: int, squares: int) -> Exact:
+    """The state of exact sums of floats, which are whole numbers of 2**-1074, and their squares of 2**-2148. Zero bits
+    at the end are shifted out: fractions of so many bits are slow."""
+    total, squares = total >> _SUPER_BITS - 1074, squares >> _SUPER_BITS - 2148
+    zeros = min(_zeros(total), _zeros(squares) // 2, 1074)
+    return Exact(total >> zeros, squares >> 2 * zeros, Fraction(1, 1 << 1074 - zeros))
+
+
+def _zeros(number: int) -> int:
+    """Zero bits at the end; of 0 as many as matter."""
+    return (number & -number).bit_length() - 1 if number else _SUPER_BITS
 
 
 def _not_finite(view: View, start: int, views: list[View]) -> DataError:

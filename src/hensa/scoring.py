@@ -103,7 +103,7 @@ def score(
     """
     if not isinstance(program, Program):
         raise HensaError(f"program is {program!r:.80}; it must be a hensa.Program, such as Program.load(...) returns.")
-    if not isinstance(population, Population | None):
+    if population is not None and not isinstance(population, Population):
         raise HensaError(f"population is {population!r:.80}; it must be a hensa.Population, as population() returns.")
     names = names_of(by)
     table = of_month(table_of(rows), program, month, any_month)
@@ -164,8 +164,16 @@ def of_month(table: pa.Table, program: Program, month: str | None, any_month: bo
 
 
 def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> tuple[str, ...]:
-    if columns is None:
-        columns = program.results
+    asked = program.results if columns is None else _known(columns, program)
+    taken = table.schema.names
+    for name in asked:
+        if name in taken:
+            raise DataError(f"The rows already have a column {name!r}; rename it, or leave it out of columns.")
+    return asked
+
+
+def _known(columns: Sequence[str], program: Program) -> tuple[str, ...]:
+    """Columns that the program has."""
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
     match program.rule:
         case PerEvent():
@@ -175,7 +183,6 @@ def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> 
         case _:
             known, why = ["score", "rate", "step", "reward"], ""
     known += [f"{measure.column}_score" for measure in program.measures]
-    taken = table.schema.names
     for i, name in enumerate(columns):
         if name not in known or name in columns[:i]:
             twice = " twice" if name in known else ""
@@ -183,8 +190,6 @@ def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> 
                 f"columns names {name!r}{twice}; it may name each of {', '.join(known)} once"
                 f"{why if name in _TYPES and not twice else ''}."
             )
-        if name in taken:
-            raise DataError(f"The rows already have a column {name!r}; rename it, or leave it out of columns.")
     if "reward" in columns and program.reward is None and not isinstance(program.rule, PerEvent):
         raise DataError(f"Program {program.name!r} has no [reward]; ask for {known[0]}, step and rate only.")
     return columns
@@ -197,7 +202,7 @@ def _paid_events(rule: PerEvent, views: Views, columns: Sequence[str], month: st
 
 
 def _type(name: str) -> pa.DataType:
-    return _TYPES.get(name, pa.float64())
+    return _TYPES.get(name, _TYPES["score"])
 
 
 def _with_columns(table: pa.Table, arrays: dict[str, pa.Array]) -> pa.Table:

@@ -817,9 +817,9 @@ cdef class Scorer:
     tables : Tables
         What the program says, whatever the population.
     constants : dict
-        The numbers of the comment at the top of this file: "measures" has k, k as float64, f, c, the c of its single
-        score and near, of each measure; "words" its slot, multiplier and joined; "cohorts" is None or has the arrays
-        below. For stages, "stages" has the arrays of `Minimums`, "previous" is a Column or None, and "bonus" the
+        The numbers of the comment at the top of this file: "measures" has the `_Constants` of hensa.judge of
+        each measure, of cohorts only `near`; "words" its slot, multiplier and joined; "cohorts" is None or has the
+        arrays below. For stages, "stages" has the arrays of `Minimums`, "previous" is a Column or None, and "bonus" the
         bonuses up to each stage.
     decide : callable
         ``decide(row) -> (count, score)`` for a row that float64 cannot decide.
@@ -887,15 +887,15 @@ cdef class Scorer:
         self.measures = <Measure*> calloc(self.n_measures + 1, sizeof(Measure))
         if self.measures == NULL:
             raise MemoryError
-        for i, (k, k_double, f, c, single_c, near) in enumerate(constants["measures"]):
+        for i, found in enumerate(constants["measures"]):
             measure = self.measures + i
-            measure.mean.k.low = k & 0xFFFFFFFFFFFFFFFF
-            measure.mean.k.high = k >> 64 & 0xFFFFFFFFFFFFFFFF
-            measure.mean.k_double = k_double
-            measure.mean.f = f
-            measure.mean.near = near
-            measure.c = c
-            measure.single_c = single_c
+            measure.mean.k.low = found.k & 0xFFFFFFFFFFFFFFFF
+            measure.mean.k.high = found.k >> 64 & 0xFFFFFFFFFFFFFFFF
+            measure.mean.k_double = found.k_double
+            measure.mean.f = found.f
+            measure.mean.near = found.near
+            measure.c = found.c
+            measure.single_c = found.single_c
         for i, (slot, multiplier, joined) in enumerate(constants["words"]):
             measure = self.measures + i
             measure.slot = slot

@@ -335,6 +335,7 @@ def test_the_factor_is_the_largest_whose_total_is_within_the_budget(case):
     assert totals == sorted(totals)
     best = max(units for units, total in enumerate(totals) if total <= budget)
     assert (found.factor, found.total) == (Decimal(best) / 100, totals[best])
+    assert found.next_total == (totals[best + 1] if best < most else None)
     rates = [Fraction(step.rate) for step in found.program.rates.steps]
     assert rates == scaled[best]
     assert sum(filter(None, reference.score(rows, found.program, columns=["reward"])["reward"])) == found.total
@@ -356,19 +357,20 @@ def test_scaled_rates_of_the_worked_example():
     # most, so f < 50/98 = 0.5102041, where floor(140 f) is 71: 99 * 49 + 71 = 4922.
     rows = {"new_referrals": [10] * 99 + [5000], "ad_users": [7] * 100, "friend_points": [1000] * 100}
     found = hensa.solve(rows, HAPITAS, 5000)
-    assert (found.factor, found.total) == (Decimal("0.510204"), 4922)
+    # With one more, 50 * 99 + 71.
+    assert found[1:] == (Decimal("0.510204"), 4922, 5021)
 
 
 def test_a_budget_beyond_what_100_percent_pays_gives_rates_up_to_100_percent():
     rows = {"x": [0, 2], "b": [1000, 1000]}
     found = hensa.solve(rows, rates("small", (0, 10), (50, 30)), 10**6)
     # 100/30 = 3.333333, 10 * 3.333333 = 33 and 30 * 3.333333 = 99 rounded down
-    assert (found.factor, found.total) == (Decimal("3.333333"), 1320)
+    assert found[1:] == (Decimal("3.333333"), 1320, None)
 
 
 def test_a_table_above_100_percent_is_not_scaled_up():
     rules = rates("large", (0, 150), rates={"outside": "allow"})
-    assert hensa.solve({"x": [1], "b": [10]}, rules, 10**6)[1:] == (Decimal("1.000000"), 15)
+    assert hensa.solve({"x": [1], "b": [10]}, rules, 10**6)[1:] == (Decimal("1.000000"), 15, None)
 
 
 def test_rates_of_zero_stay_zero():
@@ -474,10 +476,45 @@ def test_the_command_prints_json_and_writes_the_rows_and_the_scaled_program(mont
     facts = json.loads(result.stdout)
     solution = hensa.solve(ROWS, HIGH, 100)
     assert facts["costs"] == {"low": 241, "high": 231, "high-scaled": solution.total}
-    assert facts["solution"] == {"factor": str(solution.factor), "program": solution.program.to_toml()}
+    assert facts["solution"] == {
+        "factor": str(solution.factor),
+        "total": solution.total,
+        "next_total": solution.next_total,
+        "program": solution.program.to_toml(),
+    }
     assert Program.load(scaled) == solution.program
     assert pq.read_table(out)["high_difference"].to_pylist() == [20, 0, -30, None, 0]
     assert pq.read_table(out)["note"].to_pylist() == list("abcde")
+
+
+@pytest.mark.parametrize(
+    ("steps", "budget", "told"),
+    [
+        # of 3,000 points 0% pay nothing and 1% pay 30; 0.8% pay 24 and 0.9% pay 27
+        (
+            [(0, 10)],
+            26,
+            "0.099999 It pays 26 points less than the budget: the next factor pays 30, as rates have 0 decimal places",
+        ),
+        (
+            [(0, "10.0")],
+            25,
+            "It pays 1 point less than the budget: the next factor pays 27, as rates have 1 decimal place",
+        ),
+        ([(0, 10)], 5000, "times 10.000000 It pays 2,000 points less than the budget: no rate may be above 100%"),
+        ([(0, 150)], 4600, "times 1.000000 It pays 100 points less than the budget: no rate may be above 150%"),
+        ([(0, 0)], 7, "It pays 7 points less than the budget: all rates are 0"),
+        ([(0, 10)], 300, "high-scaled has the rates of high times 1.099999 "),
+    ],
+)
+def test_the_command_says_what_leaves_points_of_a_budget_over(tmp_path, steps, budget, told):
+    pq.write_table(pa.table({"x": [1, 2, 3], "b": [1000] * 3}), tmp_path / "rows.parquet")
+    for name in ("low", "high"):
+        (tmp_path / f"{name}.toml").write_text(rates(name, *steps, rates={"outside": "allow"}).to_toml())
+    programs = ("-p", tmp_path / "low.toml", "-p", tmp_path / "high.toml")
+    result = hensa_command("compare", tmp_path / "rows.parquet", *programs, "--budget", budget)
+    assert told in " ".join(result.stderr.split())
+    assert ("than the budget" in result.stderr) == (budget != 300)
 
 
 def test_tables_leave_standard_output_to_the_rows(month):

@@ -117,6 +117,10 @@ class Solution(NamedTuple):
     """What the rates were multiplied by before they were rounded down."""
     total: int
     """Points that the program pays over all rows."""
+    next_total: int | None = None
+    """Points that it would pay by the next larger factor, which are above the budget; None if it is not the budget that
+    ends the search: by a larger factor a rate would be above 100 percent, or above the highest of the table if that is
+    more, or all rates are 0."""
 
 
 def compare(
@@ -257,8 +261,8 @@ def solve(
     >>> import hensa
     >>> rows = {"new_referrals": [10] * 99 + [5000], "ad_users": [7] * 100, "friend_points": [1000] * 100}
     >>> solution = hensa.solve(rows, "hapitas-friend", 5000)
-    >>> solution.total, solution.factor
-    (4922, Decimal('0.510204'))
+    >>> solution.total, solution.factor, solution.next_total
+    (4922, Decimal('0.510204'), 5021)
     >>> [str(step.rate) for step in solution.program.rates.steps if step.threshold in (49, 54)]
     ['4.9', '7.1']
     """
@@ -284,6 +288,7 @@ def solve(
     best = at(most)
     if best.total <= budget:
         return best
+    above = best.total
     low, high, best = 0, most, at(0)
     if best.total > budget:
         raise DataError(
@@ -295,8 +300,8 @@ def solve(
         if found.total <= budget:
             low, best = middle, found
         else:
-            high = middle
-    return best
+            high, above = middle, found.total
+    return best._replace(next_total=above)
 
 
 def _rewards(

@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import ExitStack
+from fractions import Fraction
 from typing import Annotated
 
 import hensa
@@ -19,7 +20,7 @@ from hensa.cli.options import (
     keep_stdout,
     writable_if_any,
 )
-from hensa.comparison import EDGES
+from hensa.comparison import EDGES, Solution
 from hensa.counts import Count
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
@@ -99,7 +100,12 @@ def compare(
     if as_json:
         facts = found.to_dict()
         if solution is not None:
-            facts["solution"] = {"factor": str(solution.factor), "program": solution.program.to_toml()}
+            facts["solution"] = {
+                "factor": str(solution.factor),
+                "total": solution.total,
+                "next_total": solution.next_total,
+                "program": solution.program.to_toml(),
+            }
         print(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
         target = console if output == "-" else printer
@@ -108,8 +114,10 @@ def compare(
         for name in others:
             target.print(f"\n{name} against {first}, in points", soft_wrap=True)
             target.print(winners_table(found.totals[name], found.bands[name], target.is_terminal))
-    if solution is not None:
+    if solution is not None and budget is not None:
         say(f"{solution.program.name} has the rates of {rules[-2].name} times {solution.factor}")
+        if solution.total < budget:
+            say(f"It pays {Count(budget - solution.total):point} less than the budget: {limit_of(solution, rules[-2])}")
     for name, points in found.friend_costs.items():
         say(f"{name} pays {points:,} points to friends besides")
     for name, total in found.totals.items():
@@ -117,3 +125,15 @@ def compare(
             missing = Count(total.missing)
             say(f"{missing:row has|rows have} no reward under {next(iter(found.costs))} or {name}: not compared")
     run.report(rows.num_rows)
+
+
+def limit_of(solution: Solution, program: Program) -> str:
+    """What keeps a total below a budget."""
+    assert program.rates is not None
+    highest = max(program.rates.shares)
+    if not highest:
+        return "all rates are 0"
+    if solution.next_total is None:
+        return f"no rate may be above {float(max(highest, Fraction(1)) * 100):g}%"
+    places = max(0, *(-int(step.rate.as_tuple().exponent) for step in solution.program.rate_table.steps))
+    return f"the next factor pays {solution.next_total:,}, as rates have {Count(places):decimal place}"

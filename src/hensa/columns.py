@@ -36,8 +36,18 @@ KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64
          "decimal128"]  # fmt: skip
 """What the kernels read, in the order of their enumeration; decimal32 and decimal64 are read as int32 and int64."""
 
-_WIDTH = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8,
-          "float32": 4, "float64": 8, "bool": 1, "decimal128": 16}  # fmt: skip
+_ALIGNMENT = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8,
+              "float32": 4, "float64": 8, "bool": 1, "decimal128": 8}  # fmt: skip
+
+_KIND_OF = {
+    **{getattr(pa, kind)().id: kind for kind in KINDS[:10]},
+    pa.bool_().id: "bool",
+    pa.decimal32(1).id: "int32",
+    pa.decimal64(1).id: "int64",
+    pa.decimal128(1).id: "decimal128",
+    pa.null().id: "null",
+}
+"""By the id of the Arrow type."""
 
 _COUNTS = KINDS[:8]
 _EXACT = [kind for kind in KINDS if not kind.startswith("float")]
@@ -275,18 +285,6 @@ _MOST_SCALE = 1000
 
 
 @lru_cache(64)
-def _kind(type_: pa.DataType) -> tuple[str, int]:
-    """The kind as which a type is read, and its decimal scale."""
-    if pa.types.is_decimal32(type_):
-        return "int32", type_.scale
-    if pa.types.is_decimal64(type_):
-        return "int64", type_.scale
-    if pa.types.is_decimal128(type_):
-        return "decimal128", type_.scale
-    return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(type_), str(type_)), 0
-
-
-@lru_cache(64)
 def _unit(kind: str, scale: int) -> Fraction | None:
     return None if kind.startswith("float") else Fraction(10) ** -scale
 
@@ -294,21 +292,22 @@ def _unit(kind: str, scale: int) -> Fraction | None:
 def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow") -> View:
     array = _named(table, name)
     type_ = array.type
-    kind, scale = _kind(type_)
+    kind = _KIND_OF.get(type_.id)
     if kind == "null":  # what a list of None becomes
         array, type_, kind = array.cast(pa.int64()), pa.int64(), "int64"
-    if kind not in kinds:
+    if kind is None or kind not in kinds:
         raise DataError(
             f"Column {name!r} is of type {type_}; {role} must be of an integer"
             f"{', bool' if 'bool' in kinds else ''}{', float32, float64' if 'float64' in kinds else ''}"
             f"{' or decimal type up to decimal128' if 'decimal128' in kinds else ' type'}; cast it first."
         )
+    scale = type_.scale if pa.types.is_decimal(type_) else 0
     if abs(scale) > _MOST_SCALE:
         raise DataError(f"Column {name!r} is of type {type_}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")
     chunks, places, has_bitmap = [], [], False
     for given in array.chunks:
         if n_rows := len(given):
-            chunk, validity, values = _checked(given, name, _WIDTH[kind])
+            chunk, validity, values = _checked(given, name, _ALIGNMENT[kind])
             bitmap = validity.address if validity and chunk.null_count else 0
             has_bitmap |= bitmap > 0
             places.append((n_rows, values.address, bitmap, chunk.offset))
@@ -337,12 +336,12 @@ def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:
         )
 
 
-def _checked(chunk: pa.Array, name: str, width: int) -> tuple[pa.Array, pa.Buffer | None, pa.Buffer]:
-    """The chunk and its buffers, which hold what it says; copied only if its values are not aligned to their size."""
+def _checked(chunk: pa.Array, name: str, alignment: int) -> tuple[pa.Array, pa.Buffer | None, pa.Buffer]:
+    """The chunk and its buffers, which hold what it says; copied only if its values are not aligned."""
     if chunk.offset < 0:
         raise DataError(f"Column {name!r} is not a valid Arrow array: its offset is {chunk.offset}.")
     validity, values = chunk.buffers()
-    if values.address % min(width, 8):
+    if values.address % alignment:
         values = pa.py_buffer(values.to_pybytes())
         chunk = pa.Array.from_buffers(chunk.type, len(chunk), [validity, values], offset=chunk.offset)
     return chunk, validity, values

@@ -215,10 +215,11 @@ class _Results:
     """The buffers of the result."""
 
     def __init__(self, table: pa.Table, columns: Sequence[str], views: Views, out: pa.Table | None) -> None:
-        n_rows = table.num_rows
-        self.n_rows, self.columns = n_rows, columns
-        reused = {} if out is None else _reusable(out, columns, table)
-        self.values = {name: reused.get(name) or allocate(n_rows * _type(name).byte_width) for name in columns}
+        self.n_rows = n_rows = table.num_rows
+        if out is None:
+            self.values = {name: allocate(n_rows * _type(name).byte_width) for name in columns}
+        else:
+            self.values = _reusable(out, columns, table)
         bitmap_bytes = (n_rows + 7) // 8
         self.validity = allocate(bitmap_bytes) if any(view.has_bitmap for view in views.all) else None
         self.step_validity = allocate(bitmap_bytes) if "step" in columns else None
@@ -233,10 +234,9 @@ class _Results:
 
     def arrays(self, nulls: int, off_table: int) -> dict[str, pa.Array]:
         results = {}
-        for name in self.columns:
-            missing = nulls + (off_table if name == "step" else 0)
-            validity = self.step_validity if name == "step" else self.validity
-            results[name] = array_of(_type(name), self.n_rows, validity, self.values[name], missing)
+        for name, values in self.values.items():
+            missing, validity = (nulls + off_table, self.step_validity) if name == "step" else (nulls, self.validity)
+            results[name] = array_of(_type(name), self.n_rows, validity, values, missing)
         return results
 
 

@@ -208,8 +208,8 @@ def test_an_input_is_not_overwritten_by_a_record():
 def test_an_input_that_changes_while_it_is_read_is_an_error(monkeypatch):
     read = cli.score.read
 
-    def and_touch(path, numbers):
-        rows = read(path, numbers)
+    def and_touch(path, *columns):
+        rows = read(path, *columns)
         with open(path, "ab") as file:
             file.write(b"more")
         return rows

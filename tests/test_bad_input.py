@@ -607,8 +607,7 @@ CSV_FILES = [
     csv_case(
         "a base with a fraction",
         f"{CSV}1,2,10.5\n",
-        "Column 'b' is of type double; the base of the reward must be of an integer, bool or decimal type up to "
-        "decimal128; cast it first.",
+        "line 5, column b: '10.5' is not a whole number, such as 10 or 10.0.",
     ),
     csv_case("an empty file", "", "Empty CSV file."),
     csv_case("bytes of any kind", bytes(range(256)) * 100, "line 3: … is not UTF-8."),

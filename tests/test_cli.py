@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -178,6 +179,48 @@ def test_the_threads_do_not_change_a_byte(tmp_path):
     for threads, output in zip((1, 2, 5), outputs, strict=True):
         hensa_command("score", tmp_path / "in.parquet", "-o", output, "--threads", threads)
     assert len({output.read_bytes() for output in outputs}) == 1
+
+
+def test_whole_numbers_may_have_a_point_as_pandas_writes_them(program, tmp_path):
+    # 2^53 + 1, which no float64 is; mean 2 and SD 1, so the second row is paid 10%
+    rows = [["1.0", "9007199254740993.0"], ["3.", "+250.00"], ["", ""]]
+    source = write_csv(tmp_path / "in.csv", rows, ["x", "cents"])
+    result = hensa_command("score", source, "-o", tmp_path / "out.parquet", "-p", program)
+    assert result.exit_code == 0, result.stderr
+    paid = pq.read_table(tmp_path / "out.parquet")
+    assert (paid.schema.field("x").type, paid.schema.field("cents").type) == (pa.int64(), pa.int64())
+    assert paid["cents"].to_pylist() == [9007199254740993, 250, None]
+    assert paid["reward"].to_pylist() == [9007199254740, 25, None]  # floor(9007199254740993 * 0.001)
+    assert hensa_command("verify", tmp_path / "out.parquet").exit_code == 0
+
+
+def test_counts_may_have_a_point_too(tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("registrations,first_valid_ads\n3.0,1.0\n,2.0\n")
+    hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", "share-hapi", "--columns", "reward")
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ["3,1,400", ",2,"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ("10.5", "'10.5' is not a whole number, such as 10 or 10.0"),
+        ("10.00000000000000000001", "'10.00000000000000000001' is not a whole number, such as 10 or 10.0"),
+        ("1e3", "'1e3' is not a whole number, such as 10 or 10.0"),
+        ("9223372036854775808.0", "'9223372036854775808.0' is an integer beyond int64"),
+    ],
+)
+def test_a_base_that_is_not_whole_is_named_with_its_line(program, tmp_path, cell, sentence):
+    source = write_csv(tmp_path / "in.csv", [["1", "7.0"], ["2.5", "8.0"], ["3", cell]], ["x", "cents"])
+    (tmp_path / "rows").mkdir()
+    shutil.copy(source, tmp_path / "rows" / "in.csv")
+    for path, out in ((source, "out.csv"), (tmp_path / "rows", "out")):
+        result = hensa_command("score", path, "-o", tmp_path / out, "-p", program)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"in.csv: line 4, column cents: {sentence}." in result.stderr
+        assert not (tmp_path / out).exists()
+    only_scores = hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program, "--columns", "score")
+    assert only_scores.exit_code == 0
 
 
 def test_rows_with_an_empty_cell_are_null_and_counted(program, tmp_path):
@@ -726,9 +769,9 @@ def whole_reads(monkeypatch):
     """The paths that are read as a whole."""
     paths = []
 
-    def counted(path, numbers):
+    def counted(path, *columns):
         paths.append(path)
-        return read(path, numbers)
+        return read(path, *columns)
 
     read = cli.score.read
     monkeypatch.setattr(cli.score, "read", counted)

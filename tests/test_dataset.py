@@ -198,6 +198,29 @@ def test_csv_has_the_types_that_hold_the_cells_of_all_files(tmp_path):
     assert (manifest.rows, manifest.nulls) == (4, 1)
 
 
+def test_whole_numbers_of_csv_may_have_a_point_in_some_files(tmp_path):
+    lines = {
+        "1.csv": ["1,9007199254740993,2.5", "2,100,2.0"],
+        "2.csv": ["3.0,9007199254740993.0,3", " 4.0,,4"],
+        "3.csv": [",,"],
+    }
+    header = "new_referrals,friend_points,ad_users"
+    (tmp_path / "rows").mkdir()
+    for name, rows in lines.items():
+        (tmp_path / "rows" / name).write_text("\n".join([header, *rows, ""]))
+    whole = tmp_path / "whole.csv"
+    whole.write_text("\n".join([header, *(line for rows in lines.values() for line in rows), ""]))
+    expected = hensa.score(files.read(str(whole), PROGRAM.columns), PROGRAM)
+    assert expected["friend_points"].to_pylist()[:3] == [2**53 + 1, 100, 2**53 + 1]
+    for source in (tmp_path / "rows", whole):
+        manifest = hensa.score_dataset(source, tmp_path / f"paid-{source.stem}", PROGRAM)
+        paths = manifest.paths(tmp_path / f"paid-{source.stem}")
+        schema = expected.schema  # of a part, a column may be whole where another's is not
+        found = pa.concat_tables([files.read(path, expected.column_names).cast(schema) for path in paths])
+        assert found.equals(expected)
+        assert manifest.points["reward"] == sum(filter(None, expected["reward"].to_pylist()))
+
+
 def test_arrow_files_are_scored_batch_by_batch(tmp_path):
     source = tmp_path / "rows"
     source.mkdir()

@@ -208,11 +208,13 @@ def plan(
     if not isinstance(program, Program):
         raise HensaError(f"program is {program!r:.80}; it must be a hensa.Program, such as Program.load(...) returns.")
     filesystem, format, files = find(source, filesystem)
-    look = partial(survey, filesystem, format, numbers=frozenset(program.columns))
+    columns = program.results if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
+    whole = frozenset(program.whole_columns(columns))
+    look = partial(survey, filesystem, format, numbers=frozenset(program.columns), whole=whole)
     schema, surveys = agreed(format, each(look, files))
     keys, fragments = cut(surveys)
-    columns = program.results if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
-    task = Task(Source(filesystem, format, schema, keys), program, columns, names_of(by), month, any_month)
+    pointed = frozenset().union(*(seen.pointed for seen in surveys))
+    task = Task(Source(filesystem, format, schema, keys, pointed), program, columns, names_of(by), month, any_month)
     wanted = [keys.field(name) for name in keys.names if name in task.keys]
     made: list[pa.Schema] = []
     for seen in surveys:

@@ -48,6 +48,7 @@ __all__ = [
     "sentence",
     "suffix_of",
     "text_of",
+    "whole_numbers",
     "write",
 ]
 
@@ -58,6 +59,8 @@ RECORD = b"hensa"
 """Where the schema of a table that is written has the record of how it was made."""
 _NUMBER = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x[0-9a-f]+|true|false|)", re.I)
 """What Arrow reads as a number in CSV; nothing is a null."""
+_WHOLE = r"[+-]?[0-9]+(\.0*)?"
+"""A whole number, also as pandas writes integers of a column with nulls: 10.0."""
 
 
 def format_of(path: str) -> str:
@@ -152,7 +155,7 @@ def keep_beside(file: BinaryIO, record: bytes) -> None:
     record_path(file.name).write_bytes(record)
 
 
-def read(path: str, numbers: Collection[str]) -> pa.Table:
+def read(path: str, numbers: Collection[str], whole: Collection[str] = ()) -> pa.Table:
     """The table of a file; - is standard input.
 
     Parameters
@@ -161,6 +164,8 @@ def read(path: str, numbers: Collection[str]) -> pa.Table:
         Its suffix tells the format.
     numbers : collection of str
         The columns that must be numbers. In CSV all others pass through as they are written, as text or int64.
+    whole : collection of str
+        Those of them that must be whole numbers.
 
     Raises
     ------
@@ -172,7 +177,7 @@ def read(path: str, numbers: Collection[str]) -> pa.Table:
         if format != "stream":
             Path(path).open("rb").close()  # says why a file cannot be read more briefly than pyarrow
         if format == "csv":
-            return _read_csv(path, numbers)
+            return _read_csv(path, numbers, whole)
         if format == "parquet":
             with reading("Parquet"):
                 return pq.ParquetFile(path, page_checksum_verification=True).read()
@@ -310,7 +315,7 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
     return pa.RecordBatchReader.from_batches(schema, parts_of()), None
 
 
-def _read_csv(path: str, numbers: Collection[str]) -> pa.Table:
+def _read_csv(path: str, numbers: Collection[str], whole: Collection[str]) -> pa.Table:
     """Read the named columns as the numbers they are, and the rest as text that stays as it is."""
     try:
         options = csv_options({name: pa.string() for name in header_of(path) if name not in numbers})
@@ -318,13 +323,47 @@ def _read_csv(path: str, numbers: Collection[str]) -> pa.Table:
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise HensaError(csv_fault(open_text(path), numbers) or sentence(error)) from error
     for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        found: pa.ChunkedArray | None = None
         if name not in numbers:
-            table = table.set_column(index, name, _as_integers(column))
+            found = _as_integers(column)
         elif column.type == pa.null():  # no rows, or all of them empty
-            table = table.set_column(index, name, column.cast(pa.int64()))
-        elif is_doubtful(column) and (fault := csv_fault(open_text(path), numbers)):
+            found = column.cast(pa.int64())
+        elif column.type == pa.float64():
+            found = _whole_floats(path, name, column)
+        if found is not None:
+            table = table.set_column(index, name, found)
+            continue
+        is_fault = is_doubtful(column) or (column.type == pa.float64() and name in whole)
+        if is_fault and (fault := csv_fault(open_text(path), numbers, whole)):
             raise HensaError(fault)
     return table
+
+
+def _whole_floats(path: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """A column of floats as int64, if that is what all its cells say: 10.0."""
+    if not pc.all(pc.equal(pc.floor(column), column)).as_py():
+        return None
+    cells = arrow_csv.read_csv(path, convert_options=csv_options({name: pa.string()}, [name]))
+    return whole_numbers(cells[name])
+
+
+def whole_numbers(cells: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
+    """The text of CSV cells as int64, if all are whole numbers, such as 10 and 10.0; else None.
+
+    Examples
+    --------
+    >>> whole_numbers(pa.array(["10.0", None, " -3", "9007199254740993.00"])).to_pylist()
+    [10, None, -3, 9007199254740993]
+    >>> whole_numbers(pa.array(["10.0", "10.5"]))
+    """
+    cells = pc.ascii_trim_whitespace(cells)
+    with suppress(pa.ArrowInvalid):
+        return cells.cast(pa.int64())
+    if not pc.all(pc.match_substring_regex(cells, f"^{_WHOLE}$"), min_count=0).as_py():
+        return None
+    with suppress(pa.ArrowInvalid):  # beyond int64
+        return pc.replace_substring_regex(cells, r"^\+|\.0*$", "").cast(pa.int64())
+    return None
 
 
 def text_of(source: str | BinaryIO, names: Collection[str]) -> pa.Table:
@@ -369,9 +408,9 @@ def is_doubtful(column: pa.Array | pa.ChunkedArray) -> bool:
     return column.type not in (pa.int64(), pa.bool_())
 
 
-def csv_fault(text: TextIO, numbers: Collection[str]) -> str | None:
-    """The first line of a CSV file, opened as `open_text` does, that is ragged, not UTF-8 or no number where one must
-    be."""
+def csv_fault(text: TextIO, numbers: Collection[str], whole: Collection[str] = ()) -> str | None:
+    """The first line of a CSV file, opened as `open_text` does, that is ragged, not UTF-8 or no number, or no whole
+    number, where one must be."""
     with text as file:
         lines = csv.reader(file)
         header = next(lines, [])
@@ -388,8 +427,11 @@ def csv_fault(text: TextIO, numbers: Collection[str]) -> str | None:
                 place = f"{line}, column {name}: {cell!r:.80}"
                 if not _NUMBER.fullmatch(cell.strip(" \t") or cell):
                     return f"{place} is not a number; leave a null empty"
-                if re.fullmatch("-?[0-9]+", cell) and not -(2**63) <= Decimal(cell) < 2**63:
+                is_whole = re.fullmatch(_WHOLE if name in whole else "-?[0-9]+", cell.strip(" \t"))
+                if is_whole and not -(2**63) <= Decimal(cell) < 2**63:
                     return f"{place} is an integer beyond int64"
+                if name in whole and not is_whole and not re.fullmatch("0x.*|true|false|", cell.strip(" \t"), re.I):
+                    return f"{place} is not a whole number, such as 10 or 10.0"
     return None
 
 

@@ -27,6 +27,7 @@ from hensa.files import (
     open_text,
     reading,
     suffix_of,
+    whole_numbers,
 )
 from hensa.parquet import ROW_GROUP
 
@@ -78,12 +79,15 @@ class Survey:
         Their number.
     groups : tuple of (int, int)
         Rows and bytes, uncompressed, of each row group of a Parquet file.
+    pointed : frozenset of str
+        Columns of a CSV file that must be numbers, in which whole numbers are written as 10.0.
     """
 
     file: File
     schema: pa.Schema
     rows: int
     groups: tuple[tuple[int, int], ...] = ()
+    pointed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,15 @@ class Source:
         The columns of every file, in its order.
     keys : pyarrow.Schema
         The columns that are in the names of directories, as in ``month=2019-10/part.parquet``.
+    pointed : frozenset of str
+        Columns of CSV files in which whole numbers may be written as 10.0.
     """
 
     filesystem: arrow_fs.FileSystem
     format: str
     schema: pa.Schema
     keys: pa.Schema
+    pointed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -228,7 +235,13 @@ _CSV_TYPES = {True: [pa.int64(), pa.float64(), pa.bool_()], False: [pa.int64(), 
 """What the cells of a CSV column may be, of those that must be numbers and of others: the first that holds them all."""
 
 
-def survey(filesystem: arrow_fs.FileSystem, format: str, file: File, numbers: Collection[str]) -> Survey:
+def survey(
+    filesystem: arrow_fs.FileSystem,
+    format: str,
+    file: File,
+    numbers: Collection[str],
+    whole: Collection[str] = (),
+) -> Survey:
     """Look at one file.
 
     Parameters
@@ -239,6 +252,8 @@ def survey(filesystem: arrow_fs.FileSystem, format: str, file: File, numbers: Co
         Of Parquet, the footer is read; of Arrow, one column; of CSV, everything.
     numbers : collection of str
         The columns that must be numbers, should they be there. In CSV all others pass through as they are written.
+    whole : collection of str
+        Those of them that must be whole numbers.
 
     Raises
     ------
@@ -257,13 +272,16 @@ def survey(filesystem: arrow_fs.FileSystem, format: str, file: File, numbers: Co
                 rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
             with filesystem.open_input_file(file.path) as stream:
                 return Survey(file, pa.ipc.open_file(stream).schema, rows)
-        return _survey_csv(filesystem, file, numbers)
+        return _survey_csv(filesystem, file, numbers, whole)
 
 
-def _survey_csv(filesystem: arrow_fs.FileSystem, file: File, numbers: Collection[str]) -> Survey:
+def _survey_csv(
+    filesystem: arrow_fs.FileSystem, file: File, numbers: Collection[str], whole: Collection[str]
+) -> Survey:
     with filesystem.open_input_stream(file.path) as stream:
         names = arrow_csv.open_csv(stream).schema.names
     places, rows = [0] * len(names), 0
+    pointed = set()
     try:
         with filesystem.open_input_stream(file.path) as stream:
             for batch in arrow_csv.open_csv(stream, convert_options=csv_options(dict.fromkeys(names, pa.string()))):
@@ -274,15 +292,22 @@ def _survey_csv(filesystem: arrow_fs.FileSystem, file: File, numbers: Collection
                         places[i] += 1
                     if places[i] == len(kinds):
                         raise HensaError(f"column {name!r} has cells that are not numbers")
+                    if kinds[places[i]] == pa.float64() and name in whole:
+                        raise HensaError(f"column {name!r} has cells that are not whole numbers")
+                    is_whole = name in numbers and kinds[places[i]] == pa.int64()
+                    if is_whole and pc.any(pc.match_substring(cells, ".")).as_py():
+                        pointed.add(name)
     except (pa.ArrowInvalid, HensaError) as error:
         with filesystem.open_input_stream(file.path) as stream:
-            raise HensaError(csv_fault(open_text(stream), numbers) or str(error)) from error
+            raise HensaError(csv_fault(open_text(stream), numbers, whole) or str(error)) from error
     types = [_CSV_TYPES[name in numbers][place] for name, place in zip(names, places, strict=True)]
-    return Survey(file, pa.schema(list(zip(names, types, strict=True))), rows)
+    return Survey(file, pa.schema(list(zip(names, types, strict=True))), rows, pointed=frozenset(pointed))
 
 
 def _holds(kind: pa.DataType, cells: pa.Array, number: bool) -> bool:
     """Whether a type holds all cells: of what passes through, so that writing them gives the same text again."""
+    if number and kind == pa.int64():
+        return whole_numbers(cells) is not None
     try:
         values = (pc.ascii_trim_whitespace(cells) if number else cells).cast(kind)
     except pa.ArrowInvalid:
@@ -483,8 +508,18 @@ def _batches(
         return schema, arrow_batches()
     schema = _selected(source.schema, names)
     types = dict(zip(schema.names, schema.types, strict=True))
-    options = csv_options(types, () if names is None else schema.names)
-    return schema, iter(arrow_csv.open_csv(filesystem.open_input_stream(file.path), convert_options=options))
+    pointed = [i for i, field in enumerate(schema) if field.name in source.pointed and field.type == pa.int64()]
+    texts = {schema.names[i]: pa.string() for i in pointed}
+    options = csv_options({**types, **texts}, () if names is None else schema.names)
+    opened = arrow_csv.open_csv(filesystem.open_input_stream(file.path), convert_options=options)
+
+    def csv_batches() -> Iterator[pa.RecordBatch]:
+        for batch in opened:
+            for i in pointed:
+                batch = batch.set_column(i, schema.field(i), whole_numbers(batch.column(i)))
+            yield batch
+
+    return schema, csv_batches()
 
 
 def _selected(schema: pa.Schema, names: Collection[str] | None) -> pa.Schema:

@@ -9,6 +9,7 @@ import datetime
 import os
 import re
 from calendar import monthrange
+from collections.abc import Collection
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -730,6 +731,17 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
         if isinstance(self.rule, Stages) and self.rule.previous is not None:
             read.append(self.rule.previous)
         return tuple(dict.fromkeys(read))
+
+    def whole_columns(self, results: Collection[str]) -> list[str]:
+        """The columns that must hold whole numbers, or decimals, for new columns of these names: counts of events, the
+        base of the reward and the stage before."""
+        rule, reward = self.rule, self.reward
+        whole = [event.column for event in rule.events] if isinstance(rule, PerEvent) else []
+        if reward is not None and "reward" in results:
+            whole.append(reward.base)
+            if isinstance(rule, Stages) and rule.previous is not None:
+                whole.append(rule.previous)
+        return whole
 
     def holds(self, first: datetime.date, last: datetime.date) -> bool:
         """Whether the program holds on every day from `first` to `last`.

@@ -72,13 +72,15 @@ def compare(
         scaled_file = stack.enter_context(replacing(scaled)) if scaled else None
         stack.enter_context(run.progress)
         with run.stage("read"):
-            rows = read(source, [*(column for rule in rules for column in rule.columns), *([band] if band else [])])
-        bands = tuple(int(edge) for edge in edges.split(","))
+            bands = [band] if band else []
+            whole = [column for rule in rules for column in rule.whole_columns(rule.results)]
+            rows = read(source, [*(column for rule in rules for column in rule.columns), *bands], [*whole, *bands])
+        starts = tuple(int(edge) for edge in edges.split(","))
         with run.stage("compare"), naming(source):
             if budget is not None:
                 solution = hensa.solve(rows, rules[-1], budget, threads=threads)
                 rules.append(solution.program)
-            found = hensa.compare(rows, rules, band, bands, threads, month, any_month)
+            found = hensa.compare(rows, rules, band, starts, threads, month, any_month)
         if solution is not None and scaled_file is not None and scaled is not None and budget is not None:
             scaled_file.write(solution.program.to_toml().encode())
             solved = audit.Solve(program=Rules.of(rules[-2]), budget=budget)
@@ -89,7 +91,7 @@ def compare(
                 programs=tuple(map(Rules.of, given)),
                 populations=tuple(RecordedPopulation.of(hensa.population(rows, each)) for each in given),
                 band=band,
-                edges=bands,
+                edges=starts,
                 budget=budget,
                 month=month,
                 any_month=any_month,

@@ -67,7 +67,7 @@ def explain(
     """Explain one row of IN: its score, rate, points and next step."""
     rules = Program.load(program)
     stored = stored_population(population, by)
-    rows = read(source, rules.columns)
+    rows = read(source, rules.columns, rules.whole_columns(rules.results))
     with naming(source):
         rows = of_month(rows, rules, month, any_month)
         index = row_of(rows, id_column, id)

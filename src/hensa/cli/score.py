@@ -150,7 +150,7 @@ def score(
 
     def pay_whole() -> Done:
         with run.stage("read"):
-            rows = read(source, rules.columns)
+            rows = read(source, rules.columns, rules.whole_columns(wanted))
         with run.stage("score"), naming(source):
             used = stored if stored is not None else hensa.population(rows, rules, by=by, threads=threads)
             # Cohorts of the rows themselves are scored faster when score() takes them itself.
@@ -229,7 +229,7 @@ def population(
     with Fingerprints(source) as prints, replacing(output) as file:
         with run.progress:
             with run.stage("read"):
-                rows = read(source, rules.columns)
+                rows = read(source, rules.columns, rules.whole_columns(()))
             with run.stage("population"), naming(source):
                 taken = hensa.population(rows, rules, by=by, method=method.value, threads=threads)
         file.write(f"{taken.to_json()}\n".encode())

@@ -269,7 +269,7 @@ def add_up_by(views: Views, keys: Keys, ways: Sequence[int], threads: int | None
             states[i] = np.array(runs, dtype=np.float64).reshape(-1, 5)
         elif way == SUPER:
             floats[i] = kernels.active.exact_floats_by(*_runs(views, i, keys, n))
-    masked = any(view.has_bitmap for view in views.all)
+    masked = any(view.column.has_bitmap for view in views.all)
     rows = np.bincount(keys.codes, minlength=n) if masked else counts
     return Sums(rows, counts, totals, states, floats)
 

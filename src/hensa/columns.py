@@ -36,9 +36,6 @@ KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64
          "decimal128"]  # fmt: skip
 """What the kernels read, in the order of their enumeration; decimal32 and decimal64 are read as int32 and int64."""
 
-_ALIGNMENT = {"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8,
-              "float32": 4, "float64": 8, "bool": 1, "decimal128": 8}  # fmt: skip
-
 _KIND_OF = {
     **{getattr(pa, kind)().id: kind for kind in KINDS[:10]},
     pa.bool_().id: "bool",
@@ -63,9 +60,7 @@ class View(NamedTuple):
     column: Any
     """A ``Column`` of the kernel in use."""
     array: pa.ChunkedArray
-    """Keeps the buffers alive."""
-    has_bitmap: bool
-    """Whether any chunk has a validity bitmap."""
+    """The same as Arrow has it."""
 
     def value(self, row: int) -> Fraction:
         """One value, exactly; for measures, which must be finite."""
@@ -304,19 +299,16 @@ def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str
     scale = type_.scale if pa.types.is_decimal(type_) else 0
     if abs(scale) > _MOST_SCALE:
         raise DataError(f"Column {name!r} is of type {type_}; scales go from -{_MOST_SCALE:,} to {_MOST_SCALE:,}.")
-    chunks, places, has_bitmap = [], [], False
-    for given in array.chunks:
-        if n_rows := len(given):
-            chunk, validity, values = _checked(given, name, _ALIGNMENT[kind])
-            bitmap = validity.address if validity and chunk.null_count else 0
-            has_bitmap |= bitmap > 0
-            places.append((n_rows, values.address, bitmap, chunk.offset))
-            chunks.append(chunk)
-    column = kernels.active.Column(KINDS.index(kind), places)
-    array = pa.chunked_array(chunks, type_)
+    try:
+        column = kernels.active.Column(KINDS.index(kind), array.chunks)
+    except ValueError as error:
+        raise DataError(f"Column {name!r} is not a valid Arrow array: {error}.") from None
+    if not column.is_aligned:
+        array = _aligned(array)
+        column = kernels.active.Column(KINDS.index(kind), array.chunks)
     if negative == "error":
         _refuse_negative(name, array)
-    return View(name, kind, _unit(kind, scale), column, array, has_bitmap)
+    return View(name, kind, _unit(kind, scale), column, array)
 
 
 def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:
@@ -336,15 +328,14 @@ def _refuse_negative(name: str, array: pa.ChunkedArray) -> None:
         )
 
 
-def _checked(chunk: pa.Array, name: str, alignment: int) -> tuple[pa.Array, pa.Buffer | None, pa.Buffer]:
-    """The chunk and its buffers, which hold what it says; copied only if its values are not aligned."""
-    if chunk.offset < 0:
-        raise DataError(f"Column {name!r} is not a valid Arrow array: its offset is {chunk.offset}.")
-    validity, values = chunk.buffers()
-    if values.address % alignment:
-        values = pa.py_buffer(values.to_pybytes())
-        chunk = pa.Array.from_buffers(chunk.type, len(chunk), [validity, values], offset=chunk.offset)
-    return chunk, validity, values
+def _aligned(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A copy whose values are aligned to their size."""
+    chunks = []
+    for chunk in array.chunks:
+        validity, values = chunk.buffers()
+        copy = values and pa.py_buffer(values.to_pybytes())
+        chunks.append(pa.Array.from_buffers(chunk.type, len(chunk), [validity, copy], offset=chunk.offset))
+    return pa.chunked_array(chunks, array.type)
 
 
 def allocate(n_bytes: int) -> pa.Buffer:

@@ -228,7 +228,7 @@ class CohortJudge(Judge):
         """Which rows count."""
         found = np.ones(self.views.n_rows, dtype=bool)
         for view in self.views.all:
-            if view.has_bitmap:
+            if view.column.has_bitmap:
                 found &= view.array.is_valid().to_numpy()
         return found
 

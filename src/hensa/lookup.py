@@ -57,9 +57,9 @@ class Lookup(NamedTuple):
 def lookup(program: Program, unit: Fraction | None) -> Lookup:
     """The numbers for a program; `unit` is the value of the integer 1 in the base column (None: no reward)."""
     key = unit, kernels.active
-    if key not in program.derived:
-        program.derived[key] = _lookup(program, unit)
-    found: Lookup = program.derived[key]
+    found: Lookup | None = program.derived.get(key)
+    if found is None:
+        found = program.derived[key] = _lookup(program, unit)
     return found
 
 

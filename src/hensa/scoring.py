@@ -221,7 +221,7 @@ class _Results:
         else:
             self.values = _reusable(out, columns, table)
         bitmap_bytes = (n_rows + 7) // 8
-        self.validity = allocate(bitmap_bytes) if any(view.has_bitmap for view in views.all) else None
+        self.validity = allocate(bitmap_bytes) if any(view.column.has_bitmap for view in views.all) else None
         self.step_validity = allocate(bitmap_bytes) if "step" in columns else None
         address = {name: buffer.address for name, buffer in self.values.items()}
         self.addresses = {

@@ -12,7 +12,9 @@ _Welford: TypeAlias = tuple[float, float, float, float, float]
 
 @disjoint_base
 class Column:
-    def __new__(cls, kind: int, chunks: list[tuple[int, int, int, int]]) -> Column: ...
+    has_bitmap: bool
+    is_aligned: bool
+    def __new__(cls, kind: int, chunks: list[Any]) -> Column: ...
 
 @disjoint_base
 class Known:

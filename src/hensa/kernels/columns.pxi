@@ -81,33 +81,61 @@ cdef struct View:
 
 
 cdef class Column:
-    """A checked view of an Arrow column; whoever makes it keeps the Arrow buffers alive.
+    """A view of an Arrow column.
 
     Parameters
     ----------
     kind : int
         Index into ``hensa.columns.KINDS``.
-    chunks : list of tuple of int
-        Of every chunk that has rows: their number, address of the values buffer, address of the
-        validity bitmap (0: none), offset.
+    chunks : list of pyarrow.Array
+        Of a type that is read as this kind; they are kept.
+
+    Attributes
+    ----------
+    has_bitmap : bool
+        Whether any chunk has nulls.
+    is_aligned : bool
+        Whether all values lie on multiples of their size, up to 8 bytes; no others may be read.
+
+    Raises
+    ------
+    ValueError
+        A chunk is not a valid array.
     """
     cdef View view
+    cdef list chunks
+    cdef readonly bint has_bitmap, is_aligned
 
     def __cinit__(self, int kind, list chunks):
-        cdef Py_ssize_t i
         cdef Chunk* chunk
+        cdef size_t address
+        cdef int64_t length
+        self.chunks = chunks
+        self.is_aligned = True
         self.view.kind = kind
-        self.view.n_chunks = len(chunks)
         self.view.chunks = <Chunk*> calloc(len(chunks) + 1, sizeof(Chunk))
         if self.view.chunks == NULL:
             raise MemoryError
-        for i, (length, values, validity, offset) in enumerate(chunks):
-            chunk = self.view.chunks + i
-            chunk[0].values = <const uint8_t*> <size_t> values
-            chunk[0].validity = <const uint8_t*> <size_t> validity
-            chunk[0].offset = offset
-            chunk[1].start = chunk[0].start + <int64_t> length    # of the last chunk, its end
-        self.view.length = self.view.chunks[self.view.n_chunks].start
+        for array in chunks:
+            length = len(array)
+            if length == 0:
+                continue
+            chunk = self.view.chunks + self.view.n_chunks
+            chunk.offset = array.offset
+            if chunk.offset < 0:
+                raise ValueError(f"its offset is {chunk.offset}")
+            validity, values = array.buffers()
+            address = values.address
+            chunk.values = <const uint8_t*> address
+            if WIDTH[kind] != 0 and address % <size_t> min(WIDTH[kind], 8) != 0:
+                self.is_aligned = False
+            if validity is not None and array.null_count != 0:
+                address = validity.address
+                chunk.validity = <const uint8_t*> address
+                self.has_bitmap = True
+            self.view.length += length
+            self.view.n_chunks += 1
+            chunk[1].start = self.view.length       # of the last chunk, its end
 
     def __dealloc__(self):
         free(self.view.chunks)

@@ -133,6 +133,23 @@ def test_rows_of_equal_standard_scores_are_decided_once_whatever_their_cohorts(u
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize(("weights", "asked"), [([1, 1, 2], 1), ([1, 2, 1], None)], ids=["equal", "different"])
+def test_opposite_scores_of_equal_weights_are_decided_once_and_others_each(weights, asked, monkeypatch):
+    decided = []
+    decide = CohortJudge.decide
+    monkeypatch.setattr(CohortJudge, "decide", lambda judge, row: decided.append(row) or decide(judge, row))
+    draw = random.Random(2)
+    keys = [draw.randrange(20) for _ in range(600)]
+    x = [draw.randrange(-50, 1_000) for _ in keys]
+    rows = {"x": x, "y": [10**6 - value for value in x], "z": [7] * len(x), "k": keys}
+    rules = program(list(zip("xyz", weights, strict=True)), STEPS, base=None)
+    found = hensa.score(rows, rules, by="k", columns=["score", "step"], threads=1)
+    if asked:
+        assert found["score"].to_pylist() == [50.0] * len(x)
+        assert len(decided) == asked
+    assert found["step"].to_pylist() == reference.score(rows, rules, by="k", columns=["step"])["step"]
+
+
 @pytest.mark.parametrize("nulls", [False, True], ids=["dense", "with nulls"])
 @pytest.mark.parametrize("name", VALUES)
 def test_moments_by_cohort_are_exact(name, nulls):

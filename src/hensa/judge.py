@@ -344,8 +344,7 @@ class CohortJudge(Judge):
         return self.decided[key]
 
     def constants(self) -> dict[str, Any]:
-        n_measures = len(self.views.measures)
-        sums = self.sums
+        sums, weights = self.sums, [measure.weight for measure in self.rule.measures]
         # Elsewhere integers are subtracted as such, and the k that is left for float64 to subtract is 0. Where all sums
         # are small, so are values: n x² <= n Σx².
         near = [
@@ -357,8 +356,9 @@ class CohortJudge(Judge):
         self.numbers[:, np.logical_not(near), 0] = 0.0
         return {
             "measures": [_Constants(0, 0.0, 0.0, 0.0, 0.0, is_near, 0.0, self.plain) for is_near in near],
-            "words": [(2 * i, 1, 0) for i in range(n_measures)],  # a decimal takes two words, as does a square
-            "n_words": 2 * n_measures + 1,
+            # A decimal takes two words, as does a square.
+            "words": [(2 * i, weights.index(weight), 0) for i, weight in enumerate(weights)],
+            "n_words": 2 * len(weights) + 1,
             "integers": self.plain and bool(np.isfinite(self.e0).all()),
             "e0": 0.0,
             "e": self.lookup.error(float(self.e0.max(initial=0.0))),

@@ -426,21 +426,25 @@ cdef uint64_t divisor_of(uint64_t a, uint64_t b) noexcept nogil:
     return a
 
 
-cdef bint square_of_score(int64_t x, const int64_t* words, Py_ssize_t n_words, int64_t count, int64_t ddof,
-                          uint64_t* square) noexcept nogil:
-    """z^2 of one value in lowest terms, its numerator with the sign of z, then its denominator.
+# With d = n x - sum and P = n squares - sum^2, z = d sqrt((n - ddof) / (n P)). Integers compared with 2^61 are off by less
+# than 2^-50 of themselves, so all below are less than 2^62 in size.
 
-    With d = n x - sum and P = n squares - sum^2, z^2 = d^2 (n - ddof) / (n P). False if an integer might not fit: those
-    compared with 2^61 are off by less than 2^-50 of themselves, so all below are less than 2^62 in size.
-    """
-    cdef double n = <double> count
-    cdef uint64_t d, spread, above, below, divisor
+cdef bint deviation_of(int64_t x, const int64_t* words, Py_ssize_t n_words, int64_t count, uint64_t* pair) noexcept nogil:
+    """d and P of one value; False if an integer might not fit."""
     cdef Small total
-    cdef bint negative
-    if not small_of(words, n_words, count, &total) or n * fabs(<double> x) >= LIMIT:
+    if not small_of(words, n_words, count, &total) or <double> count * fabs(<double> x) >= LIMIT:
         return False
-    d = <uint64_t> (count * x - total.sum)
-    spread = <uint64_t> (count * total.squares - total.sum * total.sum)
+    pair[0] = <uint64_t> (count * x - total.sum)
+    pair[1] = <uint64_t> (count * total.squares - total.sum * total.sum)
+    return True
+
+
+cdef bint square_of_score(int64_t count, int64_t ddof, uint64_t* square) noexcept nogil:
+    """From d and P in their place, z^2 in lowest terms: its numerator with the sign of z, then its denominator. False if
+    an integer might not fit."""
+    cdef double n = <double> count
+    cdef uint64_t d = square[0], spread = square[1], above, below, divisor
+    cdef bint negative
     if d == 0 or spread == 0:
         square[0] = 0
         square[1] = 1

@@ -761,7 +761,7 @@ cdef struct Measure:
     double c
     double single_c
     int64_t slot                    # of its words in keys
-    uint64_t multiplier
+    uint64_t multiplier             # of cohorts, the first measure of the same weight
     uint64_t joined                 # not 0: values are added up unless their sizes have one of these bits
 
 
@@ -1224,17 +1224,25 @@ cdef class Scorer:
     cdef bint find_squares(self, int64_t row, const uint64_t* key, uint64_t* squares) noexcept nogil:
         """From the key of values of one row, whose measure j has the words 2j and 2j + 1, one of standard scores; False
         if those do not fit."""
-        cdef Py_ssize_t j
+        cdef Py_ssize_t i, j
         cdef int kind
         cdef int32_t code = self.codes[row]
+        cdef int64_t count = self.counts[code]
         cdef uint64_t low, high
         for j in range(self.n_measures):
             kind = self.views[j].kind
             low = key[2 * j * TILE]
             high = key[(2 * j + 1) * TILE] if kind == DECIMAL128 else 0 if kind == UINT64 else <uint64_t> 0 - (low >> 63)
-            if high != <uint64_t> 0 - (low >> 63) or not square_of_score(
-                    <int64_t> low, &self.totals[code, j, 0], self.totals.shape[2], self.counts[code], self.ddof,
-                    squares + 2 * j):
+            if high != <uint64_t> 0 - (low >> 63) or not deviation_of(
+                    <int64_t> low, &self.totals[code, j, 0], self.totals.shape[2], count, squares + 2 * j):
+                return False
+            # Opposite scores of equal weights leave the sum as it is.
+            for i in range(j):
+                if squares[2 * i] == 0 - squares[2 * j] and squares[2 * i + 1] == squares[2 * j + 1] and \
+                        self.measures[i].multiplier == self.measures[j].multiplier:
+                    squares[2 * i] = squares[2 * j] = 0
+        for j in range(self.n_measures):
+            if not square_of_score(count, self.ddof, squares + 2 * j):
                 return False
         squares[2 * self.n_measures] = BY_SCORES
         return True

@@ -8,7 +8,6 @@ built, from TOML and from Python alike, so that nothing downstream checks it aga
 import datetime
 import os
 import re
-from calendar import monthrange
 from collections.abc import Collection
 from decimal import Decimal
 from fractions import Fraction
@@ -949,5 +948,7 @@ def days_of(month: str) -> tuple[datetime.date, datetime.date]:
     """
     if not isinstance(month, str) or not re.fullmatch(r"(?!0000)[0-9]{4}-(0[1-9]|1[0-2])", month):
         raise DataError(f'month is {month!r:.80}; it must be a year and a month, such as "2019-10".')
+    from calendar import monthrange  # slow to import, seldom needed
+
     first = datetime.date.fromisoformat(f"{month}-01")
     return first, first.replace(day=monthrange(first.year, first.month)[1])

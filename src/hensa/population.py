@@ -371,12 +371,11 @@ def cohorts_of(views: Views, keys: Keys, program: Program, method: Method, threa
 def add_up(views: Views, program: Program, method: Method, threads: int | None) -> Population:
     """Pass 1 over columns that have been checked."""
     ways = bytes([_way(view, method) for view in views.measures])
-    columns = [view.column for view in views.measures]
-    others = [view.column for view in views.all[len(columns) :]]
+    columns = [view.column for view in views.all]
 
     def work(start: int, stop: int) -> tuple[int, list[Any]]:
         try:
-            part: tuple[int, list[Any]] = kernels.active.moments(columns, others, ways, start, stop)
+            part: tuple[int, list[Any]] = kernels.active.moments(columns, ways, start, stop)
         except ArithmeticError as error:
             measure, row = error.args
             raise _not_finite(views.measures[measure], row, views.all) from None

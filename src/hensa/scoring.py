@@ -136,8 +136,8 @@ def score(
         judge.pay,
     )
     counts = share_out(lambda start, stop: scorer.run(start, stop, results.addresses), table.num_rows, threads)
-    nulls = table.num_rows - sum(valid for valid, _ in counts)
-    return _with_columns(table, results.arrays(nulls, sum(off_table for _, off_table in counts)))
+    valid, off_table = map(sum, zip((0, 0), *counts, strict=True))
+    return _with_columns(table, results.arrays(table.num_rows - valid, off_table))
 
 
 def of_month(table: pa.Table, program: Program, month: str | None, any_month: bool) -> pa.Table:
@@ -216,8 +216,9 @@ class _Results:
 
     def __init__(self, table: pa.Table, columns: Sequence[str], views: Views, out: pa.Table | None) -> None:
         self.n_rows = n_rows = table.num_rows
+        self.types = {name: _type(name) for name in columns}
         if out is None:
-            self.values = {name: allocate(n_rows * _type(name).byte_width) for name in columns}
+            self.values = {name: allocate(n_rows * type_.byte_width) for name, type_ in self.types.items()}
         else:
             self.values = _reusable(out, columns, table)
         bitmap_bytes = (n_rows + 7) // 8
@@ -236,7 +237,7 @@ class _Results:
         results = {}
         for name, values in self.values.items():
             missing, validity = (nulls + off_table, self.step_validity) if name == "step" else (nulls, self.validity)
-            results[name] = array_of(_type(name), self.n_rows, validity, values, missing)
+            results[name] = array_of(self.types[name], self.n_rows, validity, values, missing)
         return results
 
 

@@ -795,15 +795,13 @@ cdef int64_t moments_pass(View** measures, Py_ssize_t n_measures, View** all_col
     return count
 
 
-def moments(list measures, list others, bytes method, int64_t start, int64_t stop):
+def moments(list columns, bytes method, int64_t start, int64_t stop):
     """The moments of some measures over the rows [start, stop).
 
     Parameters
     ----------
-    measures : list of Column
-        The columns to add up.
-    others : list of Column
-        Further columns; a row that is null in any column is left out.
+    columns : list of Column
+        The measures, and further columns; a row that is null in any column is left out.
     method : bytes
         Of each measure: 0 for integers, 1 for Welford's method, 2 for exact floats.
     start, stop : int
@@ -820,15 +818,14 @@ def moments(list measures, list others, bytes method, int64_t start, int64_t sto
     ArithmeticError
         With (measure, first row of the block): NaN, infinity, or squares beyond float64.
     """
-    cdef Py_ssize_t n = len(measures), bad_measure = 0, i
-    cdef View** views = views_of(measures + others)
+    cdef Py_ssize_t n = len(method), n_columns = len(columns), bad_measure = 0, i
+    cdef View** views = views_of(columns)
     cdef Exact* exact = <Exact*> calloc(n + 1, sizeof(Exact))
     cdef Welford* states = <Welford*> calloc(n + 1, sizeof(Welford))
     cdef SuperPair* supers = NULL
     cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
     cdef int64_t count
     cdef const uint8_t* ways = method
-    cdef Py_ssize_t n_columns = n + len(others)
     cdef Welford* w
     try:
         if SUPER in method:

@@ -16,8 +16,9 @@ from making import exact_moments, program
 from pyarrow import compute
 
 import hensa
-from hensa import Population, reference
+from hensa import Population, kernels, reference
 from hensa.cohorts import encode
+from hensa.columns import key_view
 from hensa.judge import CohortJudge
 from hensa.threads import UNIT
 
@@ -225,6 +226,15 @@ def test_moments_by_cohort_are_those_of_all_parts_of_the_rows(threads):
         squares = Fraction(sum(value * value for value in own), len(own))
         assert (cohort.count, cohort.count + cohort.nulls) == (len(own), int((k == number).sum()))
         assert (cohort["x"].mean_exact, cohort["x"].variance_exact) == (mean, squares - mean * mean)
+
+
+def test_values_that_grow_after_they_were_looked_at_count_as_the_greatest_seen():
+    column = key_view(pa.chunked_array([[5, -9, 2**63 - 1, -(2**63), 1]])).column
+    totals, counts = np.zeros((2, 1, 2), dtype=np.int64), np.zeros(2, dtype=np.int64)
+    codes = np.array([0, 0, 1, 1, 1], dtype=np.int32)
+    kernels.active.small_moments_by([column], [], codes, 0, 5, 6, totals, counts)
+    assert counts.tolist() == [2, 3]
+    assert totals.tolist() == [[[5 - 6, 25 + 36]], [[6 - 6 + 1, 36 + 36 + 1]]]
 
 
 KEYS = {

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -257,8 +258,11 @@ def add_up_by(views: Views, keys: Keys, ways: Sequence[int], threads: int | None
     n, exact = keys.table.num_rows, [i for i, way in enumerate(ways) if way == INTEGERS]
     measures = [views.measures[i].column for i in exact]
     others = [view.column for view in views.all if view.column not in measures]
-    if _are_small(measures, views.n_rows, threads):
-        totals, counts = _add_up_small(measures, others, keys, threads)
+    most = _greatest(measures, views.n_rows, threads)
+    if (
+        views.n_rows * most**2 < 2**63
+    ):  # the squares of each measure add up to less, in whatever cohorts, and so do sizes
+        totals, counts = _add_up_small(measures, others, keys, int(most), threads)
     else:
         totals, counts = np.zeros((n, len(exact), 8), dtype=np.int64), np.zeros(n, dtype=np.int64)
         kernels.active.moments_by(measures, others, keys.codes, 0, views.n_rows, totals, counts)
@@ -274,18 +278,21 @@ def add_up_by(views: Views, keys: Keys, ways: Sequence[int], threads: int | None
     return Sums(rows, counts, totals, states, floats)
 
 
-def _are_small(measures: list[Any], n_rows: int, threads: int | None) -> bool:
-    """Whether the squares of each measure add up to less than 2^63, in whatever cohorts; so do their sizes."""
+def _greatest(measures: list[Any], n_rows: int, threads: int | None) -> int | float:
+    """The greatest size of a value of these measures; infinite if some do not fit int64."""
 
     def spans_of(start: int, stop: int) -> list[tuple[int, int] | None]:
         return [kernels.active.span_of(measure, start, stop) for measure in measures]
 
     spans = [span for part in share_out(spans_of, n_rows, threads) for span in part]
-    return all(span is not None and n_rows * max(-span[0], span[1]) ** 2 < 2**63 for span in spans)
+    return max((inf if span is None else max(-span[0], span[1]) for span in spans), default=0)
 
 
-def _add_up_small(measures: list[Any], others: list[Any], keys: Keys, threads: int | None) -> tuple[Int64s, Int64s]:
-    """Totals and counts of small measures: each thread has its own, if cohorts are far fewer than rows."""
+def _add_up_small(
+    measures: list[Any], others: list[Any], keys: Keys, most: int, threads: int | None
+) -> tuple[Int64s, Int64s]:
+    """Totals and counts of measures with values up to `most`: each thread has its own, if cohorts are far fewer than
+    rows."""
     n, n_rows = keys.table.num_rows, len(keys.codes)
     tables: list[tuple[Int64s, Int64s]] = []
     idle: list[tuple[Int64s, Int64s]] = []
@@ -296,7 +303,7 @@ def _add_up_small(measures: list[Any], others: list[Any], keys: Keys, threads: i
         except IndexError:
             table = np.zeros((n, len(measures), 2), dtype=np.int64), np.zeros(n, dtype=np.int64)
             tables.append(table)
-        kernels.active.small_moments_by(measures, others, keys.codes, start, stop, *table)
+        kernels.active.small_moments_by(measures, others, keys.codes, start, stop, most, *table)
         idle.append(table)
 
     threads = min(threads or cpus(), max(n_rows // (4 * n), 1)) if n else 1

@@ -63,6 +63,7 @@ def small_moments_by(
     codes: npt.NDArray[np.int32],
     start: int,
     stop: int,
+    most: int,
     totals: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
 ) -> None: ...

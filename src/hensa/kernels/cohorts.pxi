@@ -171,20 +171,23 @@ def moments_by(list measures, list others, const int32_t[::1] codes, int64_t sta
         free(scratch)
 
 
-cdef void add_small_by(const int64_t* x, const int32_t* code, int64_t n, int64_t ahead, int64_t* totals,
+cdef void add_small_by(const int64_t* x, const int32_t* code, int64_t n, int64_t ahead, int64_t most, int64_t* totals,
                        Py_ssize_t stride) noexcept nogil:
     """The codes of `ahead` rows may be read; 0: nothing is asked for."""
-    cdef int64_t i
+    cdef int64_t i, value
     cdef int64_t* own
     for i in range(n):
         if i + ROWS_AHEAD < ahead:
             hensa_prefetch(totals + code[i + ROWS_AHEAD] * stride, stride * sizeof(int64_t))
         own = totals + code[i] * stride
-        own[0] += x[i]
-        own[1] += x[i] * x[i]
+        value = x[i]
+        value = value if value < most else most
+        value = value if value > -most else -most
+        own[0] += value
+        own[1] += value * value
 
 
-def small_moments_by(list measures, list others, const int32_t[::1] codes, int64_t start, int64_t stop,
+def small_moments_by(list measures, list others, const int32_t[::1] codes, int64_t start, int64_t stop, int64_t most,
                      int64_t[:, :, ::1] totals, int64_t[::1] counts):
     """The same for integers whose squares add up to less than 2^63, also under nulls.
 
@@ -192,6 +195,9 @@ def small_moments_by(list measures, list others, const int32_t[::1] codes, int64
     ----------
     measures, others, codes, start, stop, counts
         Of `moments_by`.
+    most : int
+        The greatest size of a value. Whoever owns the values may have changed them since they were looked at: those
+        beyond count as this, so that totals remain those of some values.
     totals : int64 array, shape (cohorts, measures, 2)
         Added to: sum and sum of squares.
     """
@@ -221,7 +227,8 @@ def small_moments_by(list measures, list others, const int32_t[::1] codes, int64
                     if masked:
                         zero_nulls[int64_t](x, valid, n, longs)
                         x = longs
-                    add_small_by(x, code, n, stop - row if j == 0 else 0, first + 2 * j, 2 * n_measures)
+                    add_small_by(x, code, n, stop - row if j == 0 else 0, most, first + 2 * j,
+                                 2 * n_measures)
                 for i in range(n):
                     if i + ROWS_AHEAD < stop - row:
                         hensa_prefetch(&counts[code[i + ROWS_AHEAD]], sizeof(int64_t))

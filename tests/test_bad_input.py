@@ -220,12 +220,12 @@ RESULTS = "it may name each of score, rate, step, reward, x_score, y_score once.
 COLUMNS = [
     raises(
         "a missing measure",
-        "The rows have 0 columns named 'y'; exactly one is needed (they have 'x', 'b').",
+        "There is no column 'y'; the columns are 'x', 'b'.",
         {"x": [1, 2], "b": [1, 2]},
     ),
     raises(
         "a missing base of the reward",
-        "The rows have 0 columns named 'b'; exactly one is needed (they have 'x', 'y').",
+        "There is no column 'b'; the columns are 'x', 'y'.",
         {"x": [1, 2], "y": [1, 2]},
     ),
     raises(
@@ -366,7 +366,7 @@ def stored(given: str, text: str, reason: str) -> InPython:
 POPULATIONS = [
     raises(
         "a cohort column that is missing",
-        "The rows have 0 columns named 'site'; exactly one is needed (they have 'x', 'y', 'b').",
+        "There is no column 'site'; the columns are 'x', 'y', 'b'.",
         by="site",
     ),
     raises(
@@ -592,12 +592,12 @@ CSV_FILES = [
     csv_case(
         "semicolons between the cells",
         CSV.replace(",", ";"),
-        "The rows have 0 columns named 'x'; exactly one is needed (they have 'x;y;b').",
+        "There is no column 'x' (are the cells separated by semicolons? it must be commas); the columns are 'x;y;b'.",
     ),
     csv_case(
         "no header",
         "1,2,3\n4,5,6\n",
-        "The rows have 0 columns named 'x'; exactly one is needed (they have '1', '2', '3').",
+        "There is no column 'x'; the columns are '1', '2', '3'.",
     ),
     csv_case(
         "a column twice",
@@ -662,7 +662,7 @@ BINARY_FILES = [
         "Parquet without a measure",
         "in.parquet",
         lambda: parquet(pa.table({"x": [1], "b": [1]})),
-        "The rows have 0 columns named 'y'; exactly one is needed (they have 'x', 'b').",
+        "There is no column 'y'; the columns are 'x', 'b'.",
     ),
     file_case(
         "Parquet with a NaN",
@@ -686,7 +686,7 @@ BINARY_FILES = [
     ),
     command(
         "a stored population that is cut off",
-        "p.json: The text is not a population as to_json writes it (JSONDecodeError: …).",
+        "p.json: found no population; `hensa population` writes such a file.",
         "score in.csv -o out.csv -p three.toml --population p.json",
         files={"p.json": lambda: POPULATION.to_json()[:-5].encode()},
     ),
@@ -726,7 +726,7 @@ EXPLANATIONS = [
     asks(
         "explain",
         "a row without a measure",
-        "The rows have 0 columns named 'y'; exactly one is needed (they have 'x', 'b').",
+        "There is no column 'y'; the columns are 'x', 'b'.",
         lambda: explained({"x": 1, "b": 10}),
     ),
     asks(
@@ -784,7 +784,7 @@ EXPLANATIONS = [
     asks(
         "compare",
         "bands of a column that there is not",
-        "The rows have 0 columns named 'z'; exactly one is needed (they have 'x', 'y', 'b').",
+        "There is no column 'z'; the columns are 'x', 'y', 'b'.",
         lambda: hensa.compare(ROWS, [PROGRAM, OTHER], band="z"),
     ),
     asks(
@@ -1125,6 +1125,7 @@ OUTPUTS = [
         "Invalid value for 'IN': in.xlsx ends in none of .csv, .csv.gz, .parquet, .arrow, .feather",
         "score in.xlsx -o out.csv",
         gets=2,
+        files={"in.xlsx": "x"},
     ),
     command("no threads", "Invalid value for '--threads': …", "score in.csv -o out.csv --threads 0", gets=2),
     command("an option that there is not", "No such option: --speed…", "score in.csv -o out.csv --speed 9", gets=2),

@@ -611,11 +611,18 @@ def test_no_line_is_wider_than_the_terminal(tmp_path):
     hensa_command("sample", "-n", "2000", "-o", tmp_path / "in.parquet")
     for args in (
         ("score", tmp_path / "in.parquet", "-o", tmp_path / "out.parquet"),
-        ("explain", tmp_path / "in.parquet", "--id", "1"),
-        ("explain", tmp_path / "in.parquet", "--id", "1", "--lang", "ja"),
         ("restate", *write_runs(tmp_path), "-o", tmp_path / "due.csv"),
     ):
         assert 50 < max(cell_len(line) for line in lines_of(on_terminal(*args))) <= 80
+
+
+@posix
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_an_explanation_on_a_terminal_has_whole_lines_to_be_copied(tmp_path, lang):
+    hensa_command("sample", "-n", "2000", "-o", tmp_path / "in.parquet")
+    args = "explain", tmp_path / "in.parquet", "--id", "1", "--lang", lang
+    piped = hensa_command(*args).stdout.splitlines()
+    assert lines_of(on_terminal(*args))[: len(piped)] == piped
 
 
 @posix
@@ -856,3 +863,60 @@ def test_a_page_that_changes_in_a_later_part_is_an_error(tmp_path, parts_of_100)
     failed = fails(hensa_command("score", source, "-o", tmp_path / "out.parquet", "--threads", 1))
     assert failed.startswith(f"{source}: cannot be read as Parquet")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet"]
+
+
+@pytest.mark.parametrize("cells", [(), (",,",)])
+def test_rows_of_which_none_counts_have_no_mean(tmp_path, cells):
+    (tmp_path / "in.csv").write_text("\n".join(["new_referrals,ad_users,friend_points", *cells, ""]))
+    for args in (("score", tmp_path / "in.csv", "-o", tmp_path / "out.csv"), ("population", tmp_path / "in.csv")):
+        result = hensa_command(*args)
+        assert result.exit_code == 0
+        assert "null; no row counts\n" in result.stderr
+        assert re.search(r"\nnew_referrals +- +- +exact\n", result.stderr)
+        assert "nan" not in result.stderr
+
+
+def test_totals_say_of_how_many_rows_they_are_if_not_of_all(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("new_referrals,ad_users,friend_points\n1,1,100\n2,2,\n")
+    assert re.search(
+        r"\npoints of 1 scored row +total\n", hensa_command("score", path, "-o", path.with_name("a.csv")).stderr
+    )
+    path.write_text("new_referrals,ad_users,friend_points\n1,1,100\n")
+    assert re.search(r"\npoints +total\n", hensa_command("score", path, "-o", path.with_name("a.csv")).stderr)
+
+
+def test_piped_summaries_have_no_trailing_blanks(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("new_referrals,ad_users,friend_points\n1,1,100\n2,2,3\n")
+    told = hensa_command("score", path, "-o", path.with_name("out.csv")).stderr
+    assert len(told.splitlines()) > 10
+    assert not [line for line in told.splitlines() if line != line.rstrip()]
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (("score", "gone", "-o", "out.csv"), "gone: there is no such file or directory"),
+        (("score", "in.csv", "-o", "kd"), "a directory is named kd/"),
+        (("programs", "check", "in.csv"), "in.csv: found a file that does not end in .toml; allowed: "),
+        (("score", "in.csv", "-o", "out.csv", "--population", "three.toml"), "three.toml: found no population; "),
+        (("compare", "in.csv", "-p", "hapitas-friend", "-p", "other.toml", "--band", "city"),
+         "in.csv: line 2, column city: 'tokyo' is not a number"),
+        (("score", "semicolons.csv", "-o", "out.csv"), "(are the cells separated by semicolons? it must be commas)"),
+        (("score", "close.csv", "-o", "out.csv"),
+         "There is no column 'new_referrals' (did you mean 'new_referals'?); the columns are 'new_referals', 'b'."),
+        (("score", "in.csv", "-o", "out.csv", "--month", "2031-10"), "in.csv: Program 'hapitas-friend' holds from "),
+    ],
+)  # fmt: skip
+def test_what_a_newcomer_mistakes_is_told_in_a_sentence(tmp_path, monkeypatch, args, sentence):
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("new_referrals,ad_users,friend_points,city\n1,1,100,tokyo\n2,2,3,osaka\n")
+    Path("semicolons.csv").write_text("new_referrals;ad_users;friend_points\n1;1;100\n")
+    Path("close.csv").write_text("new_referals,b\n1,1\n")
+    Path("three.toml").write_text(PROGRAM)
+    friend = hensa.Program.load("hapitas-friend").to_toml()
+    Path("other.toml").write_text(friend.replace('"hapitas-friend"', '"other"'))
+    result = hensa_command(*args)
+    assert result.exit_code in (1, 2)
+    assert sentence in re.sub(r"[\s│]+", " ", result.stderr)

@@ -103,6 +103,21 @@ def test_a_month_worked_by_hand():
     assert report["counts"]["referrers"] == 2
 
 
+def test_a_month_far_from_all_entries_is_found_with_their_months():
+    passbook = passbook_of(
+        entry(used="2019-08-31", entered="2019-09-01", judged="2019-09-02"),
+        entry(used="2019-10-31", entered="2019-11-01", judged="2019-11-02"),
+        entry(used="2031-10-01", entered="2031-10-01", judged="2031-10-01", status="rejected"),
+    )
+    table = hensa.referrer_rows(PAIR, passbook, "2031-10")
+    assert findings(table) == {"far_entries": 2}
+    assert table["friend_points"].to_pylist() == [0]
+    with pytest.raises(DataError, match=r"2 far_entries \(such as '2019-09 to 2019-11'\)"):
+        hensa.referrer_rows(PAIR, passbook, "2031-10", strict=True)
+    assert findings(hensa.referrer_rows(PAIR, passbook_of(), "2031-10")) == {}
+    assert findings(hensa.referrer_rows(PAIR, passbook, "2019-10")) == {}
+
+
 def test_january_follows_december():
     members = members_of((1, None, "2017-01-01"), (2, 1, "2018-12-31"), (3, 1, "2018-11-30"), (4, 1, "2019-01-01"))
     row = counted(members, passbook_of(entry(used="2018-12-01", judged="2019-01-31")), "2019-01")[1]
@@ -460,8 +475,10 @@ def test_a_strict_run_ends_at_messy_input(case):
 
 def test_every_finding_has_a_case():
     # Undated entries are found for rows of friends (test_friend_benefits), repeated ones if there is a column entry_id:
-    # see test_different_entries_of_one_entry_id_are_kept_and_found.
-    assert {case[0] for case in MESSY.values()} == set(FINDINGS) - {"undated_entries", "repeated_entries"}
+    # see test_different_entries_of_one_entry_id_are_kept_and_found; for far ones see
+    # test_a_month_far_from_all_entries_is_found_with_their_months.
+    others = {"undated_entries", "repeated_entries", "far_entries"}
+    assert {case[0] for case in MESSY.values()} == set(FINDINGS) - others
 
 
 def test_a_strict_run_of_clean_input_gives_the_same():

@@ -186,7 +186,7 @@ def test_events_have_no_scores_and_rates():
         _ = program.rate_table
     with pytest.raises(DataError, match="already have a column 'reward'"):
         hensa.score({"x": [1], "reward": [1]}, program)
-    with pytest.raises(DataError, match="0 columns named 'x'"):
+    with pytest.raises(DataError, match="no column 'x'"):
         hensa.score({"y": [1]}, program)
 
 

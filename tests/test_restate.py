@@ -171,8 +171,8 @@ def test_a_run_without_rows_has_ids_of_any_type():
         (PAID, CORRECTED, {"id": ()}, "id is (); it must name one or more columns, each once, and none of status, "),
         (PAID, CORRECTED, {"id": ["x", "x"]}, "id is ['x', 'x']; it must name one or more columns, each once"),
         (PAID, CORRECTED, {"id": "due"}, "id is 'due'; it must name one or more columns, each once, and none of "),
-        (PAID, {"id": [1]}, {}, "after: The rows have 0 columns named 'referrer_id'; exactly one is "),
-        (PAID, CORRECTED, {"points": "cash"}, "before: The rows have 0 columns named 'cash'; exactly one is needed"),
+        (PAID, {"id": [1]}, {}, "after: There is no column 'referrer_id'"),
+        (PAID, CORRECTED, {"points": "cash"}, "before: There is no column 'cash'"),
         ([PAID], CORRECTED, {}, "before: rows is a list; it must have __arrow_c_stream__"),
         (
             PAID,

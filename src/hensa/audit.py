@@ -28,7 +28,7 @@ import hensa
 from hensa import kernels
 from hensa.comparison import EDGES
 from hensa.counts import Count
-from hensa.errors import HensaError
+from hensa.errors import DataError, HensaError
 from hensa.events import Event
 from hensa.files import (
     RECORD,
@@ -616,7 +616,11 @@ def _sha256(text: str) -> str:
 def read_population(path: str) -> Population:
     """The population of a file that `hensa population` wrote."""
     with naming(path):
-        return Population.from_json(_read_text(path))
+        text = _read_text(path)
+        try:
+            return Population.from_json(text)
+        except DataError as error:
+            raise HensaError("found no population; `hensa population` writes such a file") from error
 
 
 def _read_text(path: str, encoding: str = "utf-8") -> str:

@@ -170,8 +170,24 @@ def _named(table: pa.Table, name: str) -> pa.ChunkedArray:
     found = table.schema.get_all_field_indices(name)
     if len(found) != 1:
         have = ", ".join(map(repr, table.column_names[:20])) or "none"
-        raise DataError(f"The rows have {len(found)} columns named {name!r}; exactly one is needed (they have {have}).")
+        if found:
+            raise DataError(
+                f"The rows have {len(found)} columns named {name!r}; exactly one is needed (they have {have})."
+            )
+        raise DataError(f"There is no column {name!r}{_hint(table, name)}; the columns are {have}.")
     return table.column(found[0])
+
+
+def _hint(table: pa.Table, name: str) -> str:
+    """What may be wrong where a column is missing."""
+    from difflib import get_close_matches  # seldom needed
+
+    near = get_close_matches(name, table.column_names, n=1)
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    only = table.column_names[0] if table.num_columns == 1 else ""
+    used = next((word for mark, word in ((";", "semicolons"), ("\t", "tabs")) if mark in only), None)
+    return f" (are the cells separated by {used}? it must be commas)" if used else ""
 
 
 def cast_column(column: pa.ChunkedArray, name: str, type_: pa.DataType, allowed: str) -> pa.ChunkedArray:

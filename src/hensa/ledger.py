@@ -58,6 +58,7 @@ FINDINGS = {
     "duplicate_entries": "counted entries equal to another: dropped",
     "repeated_entries": "counted entries that differ from another of the same member and entry_id: kept",
     "unknown_entries": "counted entries of neither a member nor a referrer: dropped",
+    "far_entries": "ads, of other months than the one paid and the one before, which may be mistyped: none counts",
 }
 """What is found in messy input, and what becomes of it; any of it ends a strict run."""
 
@@ -582,12 +583,15 @@ class Ledger:
                         AND coalesce(used_at >= {previous} AND used_at < {start}, false) AS used,
                     state = 'valid' AND points IS NOT NULL
                         AND coalesce(judged_at >= {start} AND judged_at < {end}, false) AS paid,
-                    state = 'valid' AND (judged_at IS NULL OR points IS NULL) AS unjudged
+                    state = 'valid' AND (judged_at IS NULL OR points IS NULL) AS unjudged,
+                    CASE WHEN NOT (used OR paid) THEN coalesce(judged_at, used_at)::DATE END AS day,
+                    date_trunc('month', day)::DATE AS other_month
                 FROM told
             )
             SELECT
                 CASE WHEN used OR paid OR state NOT IN ('valid', 'pending') THEN state ELSE 'other months' END AS fate,
-                used, paid, unjudged, {_each({name: f"CASE WHEN used OR paid THEN {name} END" for name in kept})},
+                used, paid, unjudged, other_month,
+                {_each({name: f"CASE WHEN used OR paid THEN {name} END" for name in kept})},
                 count(*) AS copies
             FROM dated
             GROUP BY ALL
@@ -701,6 +705,19 @@ class Ledger:
                     OR member_id NOT IN (SELECT member_id FROM members UNION ALL SELECT referrer_id FROM friends)
             """),
         )
+        self._find_far_entries()
+
+    def _find_far_entries(self) -> None:
+        """Whether all entries are of months far from the one that is paid, as when it is mistyped."""
+        previous, _, end = self._starts
+        near, count, first, last = self._one(f"""
+            SELECT bool_or(used OR paid OR coalesce(other_month >= {previous} AND other_month < {end}, false)),
+                sum(copies) FILTER (other_month IS NOT NULL),
+                strftime(min(other_month), '%Y-%m'), strftime(max(other_month), '%Y-%m')
+            FROM entries
+        """)
+        if not near:
+            self._find("far_entries", count, first if first == last else f"{first} to {last}")
 
     def count(self) -> None:
         """Count the rows."""

@@ -858,6 +858,8 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
             near = get_close_matches(name, names, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             allowed = f"{', '.join(names)}, or the path of a TOML file."
+            if os.path.exists(name):
+                raise ProgramError(f"{name}: found a file that does not end in .toml; allowed: {allowed}")
             raise ProgramError(f"found no built-in program {shown(name)}{meant}; allowed: {allowed}")
         file = Path(name) if is_file else _BUILT_IN / f"{name}.toml"
         program = read_toml(file, name, cls.parse)

@@ -1,6 +1,7 @@
 """What the command shows on a terminal: messages, progress, tables and bars, all on standard error."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,7 @@ __all__ = [
     "ending",
     "explanation_chart",
     "moments_table",
+    "none_counts",
     "plain_table",
     "print_text",
     "printer",
@@ -68,10 +70,23 @@ BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 GAIN, LOSE = "color(32)", "color(166)"  # blue, orange
 
 
+class Lines(Console):
+    """A console whose lines end where their text ends, unless it is a terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        self.file.write(re.sub(" +$", "", printed.get(), flags=re.M))
+        self.file.flush()
+
+
 def console_on(stream: TextIO, stderr: bool) -> Console:
     """A console that fits its terminal; where there is none, lines are as long as they are."""
     width = None if stream.isatty() else 10_000
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+    return Lines(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 console = console_on(sys.stderr, stderr=True)
@@ -140,10 +155,10 @@ def show(*tables: Table) -> None:
 
 
 def print_text(text: str) -> None:
-    """Lines of text on standard output; on a terminal the first is bold, and words are not cut at its edge."""
+    """Lines of text on standard output, each whole, so that it can be copied; on a terminal the first is bold."""
     if printer.is_terminal:
         first, *others = text.splitlines()
-        printer.print(Text(first, "bold"), *others, sep="\n", width=min(printer.width, 80))
+        printer.print(Text(first, "bold"), *others, sep="\n", soft_wrap=True)
     else:
         print(text)
 
@@ -252,6 +267,10 @@ class Run:
         say(f"{seconds:.2f} s ({stages}), {rows / seconds:,.0f} rows/s")
 
 
+def none_counts(rows: int, nulls: int) -> str:
+    return "; no row counts" if nulls == rows else ""
+
+
 def cohorts(by: Sequence[str], count: int) -> str:
     return f", in {Count(count):cohort} by {', '.join(by)}" if by else ""
 
@@ -259,7 +278,8 @@ def cohorts(by: Sequence[str], count: int) -> str:
 def moments_table(population: Population) -> Table:
     table = plain_table("measure", "mean", "SD", "moments")
     for column, moments in population.measures.items():
-        table.add_row(column, f"{moments.mean:,.8g}", f"{moments.sd:,.8g}", moments.method)
+        mean, sd = (f"{value:,.8g}" if isfinite(value) else "-" for value in (moments.mean, moments.sd))
+        table.add_row(column, mean, sd, moments.method)
     return table
 
 
@@ -294,7 +314,7 @@ class Summary:
         counted = self.counted
         files = f" in {Count(len(counted.parts)):file}" if isinstance(counted, Manifest) else ""
         rows = f"{Count(counted.rows):row}{files}, {counted.nulls:,} of them null"
-        return f"{self.program.name}: {rows}{cohorts(self.by, self.cohorts)}"
+        return f"{self.program.name}: {rows}{cohorts(self.by, self.cohorts)}{none_counts(counted.rows, counted.nulls)}"
 
     def tables(self) -> Iterator[Table]:
         """The population, the rates and the points."""
@@ -303,7 +323,7 @@ class Summary:
         if self.counted.rates is not None:
             yield bands_table(self.program.rate_table, self.counted.rates)
         if self.totals:
-            yield totals_table(self.totals)
+            yield totals_table(self.totals, self.counted.rows - self.counted.nulls if self.counted.nulls else None)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as data: means, SDs and rates as float, points as int, decimal totals as str; of a dataset also its
@@ -459,8 +479,9 @@ def explanation_chart(facts: Mapping[str, Any], program: Program, lang: Lang) ->
     return chart
 
 
-def totals_table(totals: Mapping[str, Total]) -> Table:
-    table = plain_table("points", "total")
+def totals_table(totals: Mapping[str, Total], scored: int | None = None) -> Table:
+    """Totals of columns of points; `scored` is of how many rows, if not of all."""
+    table = plain_table("points" if scored is None else f"points of {Count(scored):scored row}", "total")
     for name, total in totals.items():
         table.add_row(name, f"{total:,}")
     return table

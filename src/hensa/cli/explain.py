@@ -14,7 +14,7 @@ from hensa.cli.options import (
     AnyMonth,
     AsJson,
     By,
-    Month,
+    MonthThatHolds,
     ProgramName,
     Source,
     Target,
@@ -60,7 +60,7 @@ def explain(
             show_default="--apart with --population",
         ),
     ] = None,
-    month: Month = None,
+    month: MonthThatHolds = None,
     any_month: AnyMonth = False,
     as_json: AsJson = False,
 ) -> None:

@@ -86,7 +86,8 @@ def rows(
         messy = plain_table("found", "", "")
         messy.columns[2].justify = "left"
         for name, finding in ledger.findings.items():
-            messy.add_row(name, f"{finding.count:,}", FINDINGS[name])
+            example = "" if finding.example is None else f" (such as {finding.example})"
+            messy.add_row(name, f"{finding.count:,}", FINDINGS[name] + example)
         show(messy)
     run.report(ledger.counts["entries"])
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from hensa.audit import read_population
 from hensa.errors import DataError, HensaError
-from hensa.files import ROW_GROUP, format_of, naming, record_path
+from hensa.files import FORMATS, ROW_GROUP, format_of, naming, record_path
 from hensa.population import Population
 from hensa.program import days_of
 from hensa.terminal import typer
@@ -22,6 +22,7 @@ __all__ = [
     "By",
     "EventFile",
     "Month",
+    "MonthThatHolds",
     "ProgramName",
     "Source",
     "Target",
@@ -61,6 +62,8 @@ def piped_each(paths: list[str] | None) -> list[str] | None:
 
 
 def readable(path: str) -> str:
+    if path != "-" and not path.lower().endswith(tuple(FORMATS)) and not os.path.exists(path):
+        raise typer.BadParameter(f"{path}: there is no such file or directory")
     return with_format(piped(path))
 
 
@@ -98,6 +101,9 @@ By = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A cohort col
 Month = Annotated[
     str | None,
     typer.Option(metavar="YYYY-MM", callback=monthly, help="The month that is paid; kept in OUT's metadata."),
+]
+MonthThatHolds = Annotated[
+    str | None, typer.Option(metavar="YYYY-MM", callback=monthly, help="A month that the program must hold in.")
 ]
 AnyMonth = Annotated[bool, typer.Option("--any-month", help="Allow a month outside of the program's dates.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, RecordedPopulation, Rules
-from hensa.cli.dataset import are_files, bytes_of, score_files, tell
+from hensa.cli.dataset import are_files, bytes_of, is_file_name, score_files, tell
 from hensa.cli.options import (
     AnyMonth,
     AsJson,
@@ -33,7 +33,7 @@ from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import RowGroups, format_of, naming, read, replacing, write
 from hensa.program import Program
-from hensa.terminal import Run, Summary, cohorts, moments_table, say, show, typer
+from hensa.terminal import Run, Summary, cohorts, moments_table, none_counts, say, show, typer
 from hensa.threads import cpus
 from hensa.totals import Totals
 
@@ -99,7 +99,8 @@ def score(
     """
     rules = Program.load(program)
     if month is not None:
-        rules.check_month(month, any_month)
+        with naming(source):
+            rules.check_month(month, any_month)
     if are_files(source, output):
         keep_apart(output, program, population)
         if source == "-":
@@ -129,6 +130,8 @@ def score(
             check(path)
         except typer.BadParameter as error:
             error.param_hint = named
+            if path == output and path != "-" and not is_file_name(path):
+                error.message += f"; a directory is named {path}/"
             raise
     wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
@@ -235,9 +238,8 @@ def population(
         file.write(f"{taken.to_json()}\n".encode())
         made = audit.TakePopulation(program=Rules.of(rules), by=tuple(by or ()), method=method.value)
         prints.record(made, (source, rows.num_rows)).beside(file, output)
-    say(
-        f"{rules.name}: {Count(rows.num_rows):row}, {taken.nulls:,} of them null{cohorts(taken.by, len(taken.cohorts))}"
-    )
+    told = f"{Count(rows.num_rows):row}, {taken.nulls:,} of them null{cohorts(taken.by, len(taken.cohorts))}"
+    say(f"{rules.name}: {told}{none_counts(rows.num_rows, taken.nulls)}")
     if rules.measures:
         show(moments_table(taken))
     run.report(rows.num_rows)

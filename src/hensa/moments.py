@@ -9,6 +9,7 @@ from math import gcd, isfinite, lcm, nan
 from typing import Any, Self
 
 import numpy as np
+from msgspec import Struct
 
 from hensa import kernels
 from hensa.errors import DataError
@@ -17,8 +18,7 @@ from hensa.roots import nearest, nearest_root
 __all__ = ["Exact", "Moments", "Welford"]
 
 
-@dataclass(frozen=True)
-class Exact:
+class Exact(Struct, frozen=True):
     """The sum and the sum of squares as integers, in units and squares of units; merging is addition."""
 
     total: int
@@ -71,8 +71,7 @@ class Exact:
         )
 
 
-@dataclass(frozen=True)
-class Welford:
+class Welford(Struct, frozen=True):
     """The mean and M2, the sum of squared deviations, each as an unevaluated sum of two float64."""
 
     mean_parts: tuple[float, float]

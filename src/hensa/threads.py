@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
@@ -28,6 +27,8 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None, u
     helpers = min(threads or cpus(), len(pieces)) - 1 if len(pieces) > 1 else 0
     if not helpers:
         return [work(start, min(start + unit, n_rows)) for start in pieces]
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and few rows need no threads
+
     starts = iter(pieces)
     results: dict[int, T] = {}
     errors: dict[int, BaseException] = {}

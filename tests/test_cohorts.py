@@ -210,20 +210,21 @@ def test_moments_by_cohort_are_exact_on_both_sides_of_63_bits(squares, sign):
         assert (moments.mean_exact, moments.variance_exact) == exact_moments([Fraction(cell) for cell in x] * times)
 
 
+@pytest.mark.parametrize("unit", [1, -(2**40)])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_moments_by_cohort_are_those_of_all_parts_of_the_rows(threads):
+def test_moments_by_cohort_are_those_of_all_parts_of_the_rows(threads, unit):
     n = 3 * UNIT + 5
     draw = np.random.default_rng(7)
     k, x, valid = draw.integers(0, 3, n), draw.integers(-5, 100, n), draw.random(n) < 0.8
     keys = pa.array(np.array(["one", "two", "three"])[k])
-    rows = {"k": keys, "j": k % 2, "x": pa.array(x, mask=~valid)}
+    rows = {"k": keys, "j": k % 2, "x": pa.array(x * unit, mask=~valid)}
     found = hensa.population(rows, program("x", base=None), by=["k", "j"], threads=threads).cohorts
     assert len(found) == 3
     for number, name in enumerate(["one", "two", "three"]):
         own = x[valid & (k == number)].tolist()
         cohort = found[name, number % 2]
-        mean = Fraction(sum(own), len(own))
-        squares = Fraction(sum(value * value for value in own), len(own))
+        mean = unit * Fraction(sum(own), len(own))
+        squares = unit**2 * Fraction(sum(value * value for value in own), len(own))
         assert (cohort.count, cohort.count + cohort.nulls) == (len(own), int((k == number).sum()))
         assert (cohort["x"].mean_exact, cohort["x"].variance_exact) == (mean, squares - mean * mean)
 

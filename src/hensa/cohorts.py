@@ -259,13 +259,12 @@ def add_up_by(views: Views, keys: Keys, ways: Sequence[int], threads: int | None
     measures = [views.measures[i].column for i in exact]
     others = [view.column for view in views.all if view.column not in measures]
     most = _greatest(measures, views.n_rows, threads)
-    if (
-        views.n_rows * most**2 < 2**63
-    ):  # the squares of each measure add up to less, in whatever cohorts, and so do sizes
-        totals, counts = _add_up_small(measures, others, keys, int(most), threads)
+    if _squares_are_small(most, keys):
+        add = partial(kernels.active.small_moments_by, measures, others, most=int(most))
+        totals, counts = _add_up(add, keys, len(measures), 2, threads)
     else:
-        totals, counts = np.zeros((n, len(exact), 8), dtype=np.int64), np.zeros(n, dtype=np.int64)
-        kernels.active.moments_by(measures, others, keys.codes, 0, views.n_rows, totals, counts)
+        add = partial(kernels.active.moments_by, measures, others)
+        totals, counts = _add_up(add, keys, len(measures), 8, threads)
     states, floats = {}, {}
     for i, way in enumerate(ways):
         if way == WELFORD:
@@ -288,23 +287,29 @@ def _greatest(measures: list[Any], n_rows: int, threads: int | None) -> int | fl
     return max((inf if span is None else max(-span[0], span[1]) for span in spans), default=0)
 
 
-def _add_up_small(
-    measures: list[Any], others: list[Any], keys: Keys, most: int, threads: int | None
+def _squares_are_small(most: int | float, keys: Keys) -> bool:
+    """Whether the squares of values up to `most` add up to less than 2^63 in every cohort; then so do their sizes."""
+    if len(keys.codes) * most**2 < 2**63:
+        return True
+    return most < 2**32 and int(np.bincount(keys.codes).max()) * most**2 < 2**63
+
+
+def _add_up(
+    add: Callable[..., None], keys: Keys, n_measures: int, words: int, threads: int | None
 ) -> tuple[Int64s, Int64s]:
-    """Totals and counts of measures with values up to `most`: each thread has its own, if cohorts are far fewer than
-    rows."""
+    """Totals and counts: each thread has its own, if cohorts are far fewer than rows."""
     n, n_rows = keys.table.num_rows, len(keys.codes)
     tables: list[tuple[Int64s, Int64s]] = []
     idle: list[tuple[Int64s, Int64s]] = []
 
     def work(start: int, stop: int) -> None:
         try:
-            table = idle.pop()
+            totals, counts = idle.pop()
         except IndexError:
-            table = np.zeros((n, len(measures), 2), dtype=np.int64), np.zeros(n, dtype=np.int64)
-            tables.append(table)
-        kernels.active.small_moments_by(measures, others, keys.codes, start, stop, most, *table)
-        idle.append(table)
+            totals, counts = np.zeros((n, n_measures, words), dtype=np.int64), np.zeros(n, dtype=np.int64)
+            tables.append((totals, counts))
+        add(codes=keys.codes, start=start, stop=stop, totals=totals, counts=counts)
+        idle.append((totals, counts))
 
     threads = min(threads or cpus(), max(n_rows // (4 * n), 1)) if n else 1
     share_out(work, n_rows, threads)
@@ -312,7 +317,7 @@ def _add_up_small(
         work(0, 0)
     totals, counts = tables[0]
     for other_totals, other_counts in tables[1:]:
-        totals += other_totals
+        totals = totals + other_totals if words == 2 else _added(totals, other_totals)
         counts += other_counts
     return totals, counts
 

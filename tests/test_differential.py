@@ -108,7 +108,7 @@ def outcome(call):
     try:
         return call()
     except HensaError as error:
-        column = re.search(r"^(?:Column|Result|The rows[^']*|columns names) '([^']*)'", str(error))
+        column = re.search(r"^(?:Column|Result|There is no column|The rows[^']*|columns names) '([^']*)'", str(error))
         row = re.search(r"\brow (\d+)", str(error))
         return Failure(type(error), column and column[1], row and int(row[1]))
 

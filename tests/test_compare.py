@@ -206,7 +206,7 @@ def test_no_rows_are_no_winners():
         ([LOW], {}, "compare got 1 programs; it takes two or more"),
         ([LOW, HIGH, LOW], {}, "Two of the programs are named 'low'"),
         ([LOW, HIGH], {"band": "word"}, "Band column 'word' is of type string; it must be of integers"),
-        ([LOW, HIGH], {"band": "none"}, "0 columns named 'none'"),
+        ([LOW, HIGH], {"band": "none"}, "There is no column 'none'"),
         ([LOW, HIGH], {"band": "x", "edges": [1, 1]}, r"edges is \[1, 1\]; it must be ascending whole numbers"),
         ([LOW, HIGH], {"band": "x", "edges": [2**63]}, r"it must be ascending whole numbers within int64"),
         ([LOW, HIGH], {"band": "x", "edges": []}, "edges is"),

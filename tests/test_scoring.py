@@ -295,6 +295,20 @@ def test_rewards_of_huge_bases_are_exact(rounding, rate, bases):
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("rate", ["0.098", "0.0001", "0.333333", "-0.7", "0.000000003", "3.14159265"])
+def test_rewards_as_near_to_a_whole_or_half_point_as_can_be_are_exact_for_bases_of_every_size(rounding, rate):
+    share = Fraction(rate)
+    a, c = share.numerator, share.denominator
+    nearest = [0, 1, -1, c // 2, (c + 1) // 2]  # base * share, less a whole number, in units of 1/c
+    residues = [residue * pow(a, -1, c) % c for residue in nearest]
+    rules = flat(rate, rounding=rounding)
+    for bits in range(61):  # one large base would take the others off the fast path
+        bases = [sign * 2**bits // c * c + residue for residue in residues for sign in (1, -1)]
+        expected = [ROUNDINGS[rounding](base * share) for base in bases]
+        assert points(hensa.score({"x": [1] * len(bases), "b": bases}, rules)) == expected
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_rewards_of_random_bases_of_every_size_are_exact(rounding):
     draw = random.Random(rounding)
     bases = [draw.randrange(-(2**63), 2**63) >> draw.randrange(63) for _ in range(3000)]

@@ -177,6 +177,7 @@ class PopulationJudge(Judge):
             "integers": all(constants.plain for constants in found),
             "e0": e0,
             "e": self.lookup.error(e0),
+            "bounded": self.own and self.moments[0].count <= 2**28,
             "cohorts": None,
         }
 
@@ -362,6 +363,7 @@ class CohortJudge(Judge):
             "integers": self.plain and bool(np.isfinite(self.e0).all()),
             "e0": 0.0,
             "e": self.lookup.error(float(self.e0.max(initial=0.0))),
+            "bounded": False,
             "cohorts": {
                 "codes": self.keys.codes,
                 "numbers": self.numbers,

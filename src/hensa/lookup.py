@@ -18,8 +18,6 @@ __all__ = ["Lookup", "lookup"]
 _MOST_BUCKETS = 4096
 _EVEN = 2.0**-32
 """Widths of a bucket that thresholds may be off its middle and still count as evenly spaced."""
-_MAGIC = 1.5 * 2.0**52
-"""Added and taken away again, it rounds a float64 to the nearest integer, as the kernel does."""
 _ROUND: dict[str, Callable[[Fraction], int]] = {
     "floor": floor,
     "half_up": lambda x: floor(x + Fraction(1, 2)),
@@ -102,7 +100,8 @@ def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
     origin, span = thresholds[0], thresholds[-1] - thresholds[0]
     numbers = np.arange(len(thresholds))
     per_unit = numbers[-1] / span if span else 0.0
-    if 1 < len(thresholds) <= _MOST_BUCKETS and np.abs((thresholds - origin) * per_unit - numbers).max() <= _EVEN:
+    middle = origin + 0.5 / per_unit if per_unit else nan
+    if 1 < len(thresholds) <= _MOST_BUCKETS and np.abs((thresholds - middle) * per_unit + 0.5 - numbers).max() <= _EVEN:
         # Each has a bucket of its own.
         return {
             "cut": thresholds,
@@ -110,6 +109,7 @@ def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
             "origin": float(origin),
             "per_unit": float(per_unit),
             "even": True,
+            "middle": float(middle),
             "margin": float(0.4 / per_unit),
         }
     # Gaps of 2.5 buckets or more leave at most one threshold in a bucket and half a bucket on both sides of it.
@@ -127,6 +127,7 @@ def _buckets(thresholds: npt.NDArray[np.float64]) -> dict[str, Any]:
         "origin": float(origin),
         "per_unit": float(per_unit),
         "even": False,
+        "middle": float(middle),
         "margin": 0.4 / per_unit if per_unit else inf,
     }
 
@@ -140,25 +141,19 @@ def _division(shares: list[Fraction], unit: Fraction, reward: Reward) -> dict[st
     if reward.rounding == "half_up":
         numerators, addend, denominator = [2 * n for n in numerators], denominator, 2 * denominator
     largest = max(map(abs, numerators))
-    fits = max(largest + addend, denominator) < 2**51
     base_bits = 0
-    while fits and (largest << (base_bits + 1)) + addend < 2**51 and base_bits < 50:
+    while (largest << (base_bits + 1)) + denominator <= 2**49 and base_bits < 49:
         base_bits += 1
+    fits = largest + denominator <= 2**49
     longs = denominator * largest + addend < 2**62 and denominator < 2**62
-    rates = np.array([float(share) for share in shares])
-    exact = np.array([float(n) if fits else 0.0 for n in numerators])
-    per_share = float(unit * denominator) if fits else 0.0
-    proportional = np.array_equal(rates * per_share + _MAGIC - _MAGIC, exact)
     return {
-        "numerator": exact,
-        "per_share": per_share if proportional else 0.0,
+        "unit": float(unit) if fits and largest else 0.0,  # a unit of any size times rates of 0 is 0
+        "shift": float(Fraction(2 * addend + 1 - denominator, 2 * denominator)),
+        "fits": fits,
+        "base_bits": base_bits,
         "numerator_long": np.array([n if longs else 0 for n in numerators], dtype=np.int64),
-        "addend": float(addend) if fits else 0.0,
-        "denominator": float(denominator) if fits else 1.0,
         "addend_long": addend if longs else 0,
         "denominator_long": denominator if longs else 1,
         "cap_long": 2**63 - 1 if reward.cap is None else reward.cap,
-        "base_bits": base_bits,
-        "fits": fits,
         "longs_suffice": longs,
     }

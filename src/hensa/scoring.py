@@ -135,7 +135,16 @@ def score(
         judge.decide,
         judge.pay,
     )
-    counts = share_out(lambda start, stop: scorer.run(start, stop, results.addresses), table.num_rows, threads)
+
+    def work(start: int, stop: int) -> tuple[int, int]:
+        try:
+            counted: tuple[int, int] = scorer.run(start, stop, results.addresses)
+            return counted
+        except KeyboardInterrupt:  # a piece of rows that integers decide may take long
+            scorer.stopped = True
+            raise
+
+    counts = share_out(work, table.num_rows, threads)
     valid, off_table = map(sum, zip((0, 0), *counts, strict=True))
     return _with_columns(table, results.arrays(table.num_rows - valid, off_table))
 

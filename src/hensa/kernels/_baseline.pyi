@@ -26,6 +26,7 @@ class Tables:
 
 @disjoint_base
 class Scorer:
+    stopped: bool
     def __new__(
         cls,
         measures: list[Column],

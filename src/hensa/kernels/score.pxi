@@ -19,7 +19,9 @@
 # the same.
 #
 # Splitting the work into loops that each do one thing is what makes it fast: GCC vectorises all of
-# them, at every instruction set, and the arrays between them never leave L1.
+# them, at every instruction set, and the arrays between them never leave L1. Stores past the caches are held up by the
+# memory, and what is stored after them waits: so a tile is small, results are stored between loops, and the columns of the
+# next tile are asked for early.
 
 cdef extern from * nogil:
     """
@@ -73,8 +75,8 @@ cdef extern from * nogil:
     ctypedef const uint64_t* hensa_word_table
 
 cdef enum:
-    TILE = 512                      # rows; the arrays of a tile fit L1 together
-    TILE_WORDS = 8                  # validity bits of a tile
+    TILE = 256                      # rows; the arrays of a tile fit L1 together
+    TILE_WORDS = 4                  # validity bits of a tile
 
 # 1.5 * 2^52: for |v| < 2^51 the float64 with bits MAGIC_BITS + v is MAGIC + v. It turns int64 into
 # float64 and back by additions, which every instruction set has for vectors.
@@ -97,7 +99,7 @@ ctypedef fused narrow_t:
 
 
 # With lift = 3 * 2^r, t + lift has the exponent of lift if |t| < 2^r, and another, or is negative, if |t| > 2^r (1 + 2^-50)
-# or t is a NaN: `beyond` gathers the bits that differ.
+# or t is a NaN: `beyond` gathers the bits that differ, unless it is NULL.
 
 cdef void add_first(const narrow_t* x, int64_t n, double k, double f, double c, double centre, double lift,
                     double* s, uint64_t* beyond) noexcept nogil:
@@ -108,8 +110,10 @@ cdef void add_first(const narrow_t* x, int64_t n, double k, double f, double c, 
     for i in range(n):
         t = ((<double> x[i] - k) - f) * c
         s[i] = centre + t
-        bits |= hensa_bits(t + lift) ^ zero
-    beyond[0] |= bits
+        if beyond != NULL:
+            bits |= hensa_bits(t + lift) ^ zero
+    if beyond != NULL:
+        beyond[0] |= bits
 
 
 cdef void add_next(const narrow_t* x, int64_t n, double k, double f, double c, double lift,
@@ -120,8 +124,10 @@ cdef void add_next(const narrow_t* x, int64_t n, double k, double f, double c, d
     for i in range(n):
         t = ((<double> x[i] - k) - f) * c
         s[i] = s[i] + t
-        bits |= hensa_bits(t + lift) ^ zero
-    beyond[0] |= bits
+        if beyond != NULL:
+            bits |= hensa_bits(t + lift) ^ zero
+    if beyond != NULL:
+        beyond[0] |= bits
 
 
 cdef void add_sizes(const narrow_t* x, int64_t n, double k, double f, double c, double* m) noexcept nogil:
@@ -261,22 +267,21 @@ cdef struct Table:
     double origin                   # bucket = (score - origin) * per_unit, to the nearest integer
     double per_unit
     double last_bucket
-    bint even                       # the cut of bucket b is within 2^-32 widths of its middle, b thresholds below it
+    bint even                       # the cut of bucket b is within 2^-32 widths of its middle, b thresholds below it;
+    double middle                   # half a width above the first
     double margin
     double bound
     const double* rate              # rate[count]
     const uint16_t* step            # step[count]
     bint step_below                 # whether there is one below the first threshold
-    const double* numerator         # reward = floor((base * numerator[count] + addend) / denominator)
-    const int64_t* numerator_long
-    double addend
+    double unit                     # reward = base * rate[count] * unit + shift, to the nearest integer ...
+    double shift
+    bint fits                       # ... for |base| <= 2^base_bits
+    int base_bits
+    const int64_t* numerator_long   # reward = floor((base * numerator[count] + addend) / denominator)
     int64_t addend_long
-    double denominator
-    double per_share                # not 0: numerator[count] is rate[count] * per_share, rounded, for every count
     int64_t denominator_long
     int64_t cap_long                # 2^63 - 1: none
-    bint fits                       # every number above is exact in float64, and below 2^51 ...
-    int base_bits                   # ... as is base * numerator + addend for |base| <= 2^base_bits
     bint longs_suffice              # denominator * numerator + addend < 2^62
 
 
@@ -313,21 +318,19 @@ cdef int64_t near_cuts(hensa_table s, hensa_table cut, int64_t n, double e) noex
     return n - far
 
 
-cdef int64_t count_evenly(hensa_table s, int64_t n, double origin, double per_unit, double last, double e,
+cdef int64_t count_evenly(hensa_table s, int64_t n, double middle, double per_unit, double last, double e,
                           hensa_longs count) noexcept nogil:
-    """The same for an even table, from the distance to the middle of the bucket alone. e, in widths of a bucket, has 2^-31
-    for the difference to the cut and for rounding."""
+    """The counts for an even table, and how many s may be near, from the distance to the middle between two thresholds
+    alone. e, in widths, has 2^-31 for the places of the thresholds and for rounding. A NaN is not near, but beyond."""
     cdef int64_t i, far = 0
-    cdef double place, b, distance, first = MAGIC
-    last = last + MAGIC
+    cdef double place, b, limit = 0.5 - e
     for i in range(n):
-        place = (s[i] - origin) * per_unit
+        place = (s[i] - middle) * per_unit
+        place = place if place > -1.0 else -1.0
+        place = place if place < last else last
         b = place + MAGIC
-        b = b if b > first else first      # also a NaN
-        b = b if b < last else last
-        distance = place - (b - MAGIC)
-        far += <int64_t> (fabs(distance) > e)
-        count[i] = <int64_t> (hensa_bits(b) - MAGIC_BITS) + <int64_t> (distance >= 0.0)
+        far += <int64_t> (fabs(place - (b - MAGIC)) < limit)
+        count[i] = <int64_t> (hensa_bits(b) - MAGIC_BITS) + 1
     return n - far
 
 
@@ -496,25 +499,16 @@ cdef const int64_t* as_longs(int kind, const void* x, int64_t n, int64_t* scratc
     return NULL if spread else scratch
 
 
-cdef bint rewards_fast(hensa_long_table base, hensa_table share, int64_t n, double scale, const Table* table,
+cdef bint rewards_fast(hensa_long_table base, hensa_table rate, int64_t n, const Table* table,
                        hensa_longs out) noexcept nogil:
-    """floor((base * numerator + addend) / denominator) in float64, exactly, where share * scale, rounded, is the
-    numerator. False when some base is too large.
-
-    Every product p is an integer below 2^51. The computed p / den is off by less than p 2^-52 / den < 1/2, so rounded
-    to nearest it is less than 1 from p / den: its floor, or one more if that is above it. The remainder, which is
-    exact, says which."""
+    """base * rate * unit, rounded, in float64; docs/exactness.md proves it exact. False when some base is too large."""
     cdef int64_t i
     cdef uint64_t spread = 0, limit = <uint64_t> 1 << table.base_bits
-    cdef double numerator, product, quotient, rest
-    cdef double add_ = table.addend, den = table.denominator, inverse = 1.0 / den
+    cdef double unit = table.unit, shift = table.shift, points
     for i in range(n):
         spread |= <uint64_t> base[i] + limit
-        numerator = (share[i] * scale + MAGIC) - MAGIC
-        product = (hensa_double(<uint64_t> base[i] + MAGIC_BITS) - MAGIC) * numerator + add_
-        quotient = product * inverse + MAGIC
-        rest = product - (quotient - MAGIC) * den
-        out[i] = <int64_t> (hensa_bits(quotient) - MAGIC_BITS) - <int64_t> (rest < 0.0)
+        points = (hensa_double(<uint64_t> base[i] + MAGIC_BITS) - MAGIC) * (rate[i] * unit) + shift
+        out[i] = <int64_t> (hensa_bits(points + MAGIC) - MAGIC_BITS)
     return spread >> (table.base_bits + 1) == 0 and table.fits
 
 
@@ -739,20 +733,18 @@ cdef class Tables:
             self.table.per_unit = constants["per_unit"]
             self.table.last_bucket = doubles.shape[0] - 1
             self.table.even = constants["even"]
+            self.table.middle = constants["middle"]
             self.table.margin = constants["margin"]
-        if "numerator" in constants:
-            doubles = constants["numerator"]
-            self.table.numerator = &doubles[0]
+        if "unit" in constants:
+            self.table.unit = constants["unit"]
+            self.table.shift = constants["shift"]
+            self.table.fits = constants["fits"]
+            self.table.base_bits = constants["base_bits"]
             longs = constants["numerator_long"]
             self.table.numerator_long = &longs[0]
-            self.table.addend = constants["addend"]
             self.table.addend_long = constants["addend_long"]
-            self.table.denominator = constants["denominator"]
             self.table.denominator_long = constants["denominator_long"]
-            self.table.fits = constants["fits"]
-            self.table.per_share = constants["per_share"]
             self.table.cap_long = constants["cap_long"]
-            self.table.base_bits = constants["base_bits"]
             self.table.longs_suffice = constants["longs_suffice"]
 
 
@@ -765,9 +757,15 @@ cdef struct Measure:
     uint64_t joined                 # not 0: values are added up unless their sizes have one of these bits
 
 
+cdef void ask_for_next(const View* view, const void* x, int64_t n) noexcept nogil:
+    """Asks memory for the values after the n at x."""
+    cdef int64_t n_bytes = n * WIDTH[view.kind]
+    hensa_prefetch(<const char*> x + n_bytes, n_bytes)
+
+
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
-    double other[TILE]              # differences, then cuts, then numerators
+    double other[TILE]              # differences, then cuts
     double rate[TILE]
     int64_t bucket[TILE]            # then rewards
     double single[TILE]
@@ -834,8 +832,10 @@ cdef class Scorer:
     cdef Py_ssize_t n_measures, n_views
     cdef Table table
     cdef double e                           # E is at most e where |t_i| <= 2^r; for an even table, in widths of a bucket
+    cdef bint bounded                       # no |t_i| is beyond 2^r
     cdef Measure* measures
     cdef int n_words
+    cdef public bint stopped                # makes runs on all threads end soon, unfinished
     cdef bint integers
     cdef double e0                          # of all rows; of cohorts 0
     cdef const double[::1] cohort_e0
@@ -874,6 +874,7 @@ cdef class Scorer:
         self.n_words = constants["n_words"]
         self.integers = constants["integers"]
         self.e = constants["e"]
+        self.bounded = constants["bounded"]
         self.e0 = constants["e0"]
         self.codes = self.totals = None         # by itself an attribute is no array and not None either
         if cohorts is not None:
@@ -938,7 +939,7 @@ cdef class Scorer:
         Parameters
         ----------
         start, stop : int
-            The rows; `start` is a multiple of 512.
+            The rows; `start` is a multiple of 256.
         outputs : dict
             Addresses of buffers for all rows: of "score", "rate", "step", "stage" and "reward" those asked for,
             "validity", "step_validity" (0: not asked for), and "singles", a list with one address per measure of a
@@ -971,7 +972,7 @@ cdef class Scorer:
                 singles[i] = <double*> <size_t> outputs["singles"][i]
             known = self.idle.pop() if self.idle else Known(self.n_words)
             with nogil:
-                while row < stop:
+                while row < stop and not self.stopped:
                     n = TILE if stop - row > TILE else stop - row
                     valid = self.tile(row, n, tile, &out, singles, &known.decided, key, &off_table)
                     total += valid
@@ -999,7 +1000,9 @@ cdef class Scorer:
                 self.add_cohorts(j, x, row, n, tile, singles[j] != NULL)
             else:
                 add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, &self.measures[j].mean,
-                            self.measures[j].c, self.table.centre, self.table.lift, s, &beyond, tile.other)
+                            self.measures[j].c, self.table.centre, self.table.lift, s, NULL if self.bounded else &beyond,
+                            tile.other)
+                ask_for_next(self.views[j], x, n)
                 if singles[j] != NULL:
                     add_measure(SINGLE, self.views[j].kind, x, n, &self.measures[j].mean, self.measures[j].single_c,
                                 self.table.centre, self.table.lift, tile.single, NULL, tile.other)
@@ -1010,7 +1013,7 @@ cdef class Scorer:
         if self.codes is not None:
             find_beyond(tile.m, n, self.table.lift, &beyond)
         if self.table.even:
-            near = count_evenly(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, self.e, tile.count)
+            near = count_evenly(s, n, self.table.middle, self.table.per_unit, self.table.last_bucket, self.e, tile.count)
         else:
             find_buckets(s, n, self.table.origin, self.table.per_unit, self.table.last_bucket, tile.bucket)
             look_up(self.table.cut, tile.bucket, n, tile.other)
@@ -1036,7 +1039,6 @@ cdef class Scorer:
         cdef const int64_t* base
         cdef double* s = tile.s
         cdef double* rate = tile.rate
-        cdef const double* share = rate
         cdef int64_t* reward = tile.bucket
         cdef bint masked = valid < n, bonuses
 
@@ -1046,7 +1048,11 @@ cdef class Scorer:
             self.reach_stages(row, n, tile, masked)
         else:
             self.score_rows(row, n, tile, masked, out, singles, decided, key)
-        if out.rate != NULL or (out.reward != NULL and self.table.per_share != 0.0):
+        if out.score != NULL:
+            if masked:
+                zero_nulls[double](s, tile.valid, n, s)
+            emit(out.score + row, s, 8 * n, out.stream)
+        if out.rate != NULL or out.reward != NULL:
             look_up(self.table.rate, tile.count, n, rate)
         if out.rate != NULL:
             if masked:
@@ -1066,10 +1072,8 @@ cdef class Scorer:
             bonuses = self.previous != NULL and self.bonuses_of(row, n, tile, masked)
             x = window(self.base, row, n, tile.window)
             base = as_longs(self.base.kind, x, n, tile.base)
-            if self.table.per_share == 0.0:
-                look_up(self.table.numerator, tile.count, n, tile.other)
-                share = tile.other
-            if base == NULL or not rewards_fast(base, share, n, self.table.per_share or 1.0, &self.table, reward):
+            ask_for_next(self.base, x, n)
+            if base == NULL or not rewards_fast(base, rate, n, &self.table, reward):
                 self.reward_rows(row, n, base, tile, masked, reward)
             elif self.table.cap_long < <int64_t> 0x7FFFFFFFFFFFFFFF:
                 cap_rewards(n, self.table.cap_long, reward)
@@ -1078,10 +1082,6 @@ cdef class Scorer:
             if masked:
                 zero_nulls[int64_t](reward, tile.valid, n, reward)
             emit(out.reward + row, reward, 8 * n, out.stream)
-        if out.score != NULL:
-            if masked:
-                zero_nulls[double](s, tile.valid, n, s)
-            emit(out.score + row, s, 8 * n, out.stream)
         if out.validity != NULL or out.step_validity != NULL:
             self.write_validity(row, n, tile, masked, out, off_table)
         return valid

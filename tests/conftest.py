@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, settings
 
 from hensa import kernels
 
-# A second look at what has been tested with more; and hours of fuzzing: pytest --hypothesis-profile=NAME
+# No deadlines, as machines are busy; a second look at what has been tested with more; and hours of fuzzing: pytest
+# --hypothesis-profile=NAME
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile(
     "fuzz", max_examples=200_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

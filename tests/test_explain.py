@@ -2,6 +2,8 @@
 
 import json
 import string
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
 
@@ -972,3 +974,113 @@ def test_the_command_next_step_takes_each_row_among_its_cohort(tmp_path):
         # The score is the mean of z + 50 and 50: 49.5 and 50.5, so the next one takes z = 0 and z = 2.
         assert pq.read_table(out)["to_next_step_new_referrals"].to_pylist() == [1, 1, 10, 10]
     assert hensa_command("next-step", path, "-o", out, "--population", stored).exit_code == 2
+
+
+# --- rows that were scored: as they were paid -------------------------------------------------------------------------
+
+OWN = """
+name = "own"
+[rule]
+kind = "standard-score"
+measures = [{ column = "new_referrals" }]
+[rates]
+steps = [[0, 1.0], [50, 20.0], [60, 30.0]]
+[reward]
+base = "friend_points"
+"""
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """The domain's example as `hensa score` pays it by the program OWN, into a file of a name, by further options."""
+    rows = [f"{i:03},{5000 if i == 99 else 10},7,100000,{'ab'[i % 2]}" for i in range(100)]
+    source, program = tmp_path / "rows.csv", tmp_path / "own.toml"
+    source.write_text("\n".join(["referrer_id,new_referrals,ad_users,friend_points,site", *rows, ""]))
+    program.write_text(OWN)
+
+    def score(name, *options):
+        result = hensa_command("score", source, "-o", tmp_path / name, "-p", program, *options)
+        assert result.exit_code == 0, result.stderr
+        return tmp_path / name
+
+    return score
+
+
+def told(*args):
+    """The facts of row 000, and what is said besides."""
+    result = hensa_command("explain", *args, "--id", "000", "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout), " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "arrow"])
+def test_a_scored_row_is_explained_by_the_program_that_paid_it(scored, suffix):
+    # 10 is below the mean of 59.9, so the score is below 50, which pays 1% of 100,000.
+    facts, said = told(scored(f"paid.{suffix}"))
+    assert (facts["program"], facts["reward"]["points"], said) == ("own", 1000, "")
+
+
+def test_a_scored_row_of_a_stream_is_explained_by_the_program_that_paid_it(scored):
+    rows = pa.ipc.open_file(scored("paid.arrow")).read_all()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    command = [sys.executable, "-c", "from hensa.cli import main; main()", "explain", "-", "--id", "000", "--json"]
+    done = subprocess.run(command, input=sink.getvalue().to_pybytes(), capture_output=True, check=True)
+    assert json.loads(done.stdout)["program"] == "own"
+
+
+def test_another_program_than_the_one_that_paid_is_told(scored, tmp_path):
+    source = scored("paid.parquet")
+    facts, said = told(source, "-p", "hapitas-friend")
+    assert facts["program"] == "hapitas-friend"
+    assert said == f"{source} was scored by own, and not by hapitas-friend."
+    (tmp_path / "own.toml").write_text(OWN.replace("30.0", "40.0"))
+    assert told(source, "-p", tmp_path / "own.toml")[1] == f"{source} was scored by another program named own."
+
+
+def test_a_record_that_cannot_be_read_is_in_the_way_of_nothing_but_its_own_program(scored):
+    source = scored("paid.csv")
+    source.with_name("paid.csv.hensa.json").write_text("{}")
+    refused = hensa_command("explain", source, "--id", "000")
+    assert refused.exit_code == 1
+    assert "its record is not one that hensa" in refused.stderr
+    assert told(source, "-p", "hapitas-friend")[0]["program"] == "hapitas-friend"
+
+
+def test_a_scored_row_is_explained_against_the_stored_population_that_it_was_paid_by(scored, tmp_path):
+    # Last month everybody brought 10 but one, who brought 8: 10 is above that mean.
+    last = tmp_path / "last.csv"
+    last.write_text("new_referrals,friend_points\n8,1\n10,1\n10,1\n10,1\n")
+    stored = tmp_path / "last.json"
+    assert hensa_command("population", last, "-o", stored, "-p", tmp_path / "own.toml").exit_code == 0
+    source = scored("paid.parquet", "--population", stored)
+    stored.unlink()
+    facts, _ = told(source)
+    assert (facts["count"], facts["reward"]["points"]) == (4, 20_000)
+    assert "own_effect" not in facts["next_step"]["further"]["new_referrals"]
+
+
+def test_some_of_the_scored_rows_are_explained_against_all(scored):
+    source = scored("paid.parquet")
+    pq.write_table(pq.read_table(source).slice(0, 2), source)
+    facts, _ = told(source)
+    assert (facts["count"], facts["reward"]["points"]) == (100, 1000)
+    assert facts["next_step"]["further"]["new_referrals"] == {"population_fixed": 50, "own_effect": 51}
+
+
+def test_a_scored_row_is_explained_in_the_cohort_and_the_month_that_it_was_paid_in(scored):
+    source = scored("paid.parquet", "--by", "site", "--month", "2019-10")
+    facts, _ = told(source)
+    assert (facts["cohort"], facts["count"], facts["month"]) == ({"site": "a"}, 50, "2019-10")
+    assert told(source, "-p", "hapitas-friend")[0]["cohort"] is None
+
+
+def test_the_next_steps_of_scored_rows_are_those_of_the_program_and_population_that_paid(scored, tmp_path):
+    source = scored("paid.parquet")
+    pq.write_table(pq.read_table(source).slice(0, 2), source)
+    result = hensa_command("next-step", source, "-o", tmp_path / "next.parquet")
+    assert result.exit_code == 0, result.stderr
+    # The mean of the month is 59.9: with 50 more a member with 10 is above it.
+    assert pq.read_table(tmp_path / "next.parquet")["to_next_step_new_referrals"].to_pylist() == [50, 50]
+    assert hensa_command("verify", tmp_path / "next.parquet").exit_code == 0

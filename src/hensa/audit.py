@@ -443,16 +443,34 @@ class Record(_Data, frozen=True):
         HensaError
             The file cannot be read, or has no record that can.
         """
-        with naming(path):
-            if format_of(path) == "csv":
-                beside = record_path(Path(path).resolve(strict=True))
-                data = beside.read_bytes() if beside.is_file() else None
-            else:
-                data = (schema_of(path).metadata or {}).get(RECORD)
-            if data is None:
-                where = "beside it" if format_of(path) == "csv" else "in its metadata"
+        record = cls.find(path)
+        if record is None:
+            where = "beside it" if format_of(path) == "csv" else "in its metadata"
+            with naming(path):
                 raise HensaError(f"there is no record {where} of how it was made.")
-            return cls.from_json(data)
+        return record
+
+    @classmethod
+    def find(cls, path: str) -> Self | None:
+        """The same; None if there is none.
+
+        Raises
+        ------
+        HensaError
+            The file cannot be read, or has a record that cannot.
+        """
+        with naming(path):
+            if format_of(path) != "csv":
+                return cls.within(schema_of(path))
+            Path(path).open("rb").close()  # says why a file cannot be read
+            beside = record_path(Path(path).resolve())
+            return cls.from_json(beside.read_bytes()) if beside.is_file() else None
+
+    @classmethod
+    def within(cls, schema: pa.Schema) -> Self | None:
+        """The record in the metadata of a schema; None if there is none."""
+        data = (schema.metadata or {}).get(RECORD)
+        return None if data is None else cls.from_json(data)
 
     @property
     def command(self) -> str:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
@@ -30,7 +31,7 @@ typer_testing, cell_len = pytest.importorskip("typer.testing"), pytest.importors
 
 
 from hensa import cli  # noqa: E402
-from hensa.terminal import Run, Stop  # noqa: E402
+from hensa.terminal import Run, Stop, add_row, bar, console, plain_table  # noqa: E402
 from hensa.totals import Totals  # noqa: E402
 
 HENSA = [sys.executable, "-c", "from hensa.cli import main; main()"]
@@ -614,6 +615,54 @@ def test_no_line_is_wider_than_the_terminal(tmp_path):
         ("restate", *write_runs(tmp_path), "-o", tmp_path / "due.csv"),
     ):
         assert 50 < max(cell_len(line) for line in lines_of(on_terminal(*args))) <= 80
+
+
+WIDE = {
+    "found": (
+        ["unjudged_entries", "54,433", "valid ad entries without judged_at: kept (such as entry 1234567890123)"],
+        1,
+    ),
+    "rate": (["8% to 9.8%", "1,234,567", "12.34%"], 2),
+    "rows": (["10 to 99", "1,234,567", "7,654,321", "1,111,111", "+123,456,789", "-987,654,321"], 5),
+    "part": (["month=2019-10/site=example/part-00000.parquet", "1,234,567", "123,456,789"], 2),
+    "column": (
+        ["referrer_id", "dictionary<values=string, indices=int32, ordered=0>", "in the names of directories"],
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("bars", [False, True], ids=["plain", "bars"])
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+@pytest.mark.parametrize("heading", WIDE)
+def test_no_table_cuts_off_a_number_or_loses_a_letter(monkeypatch, capsys, heading, columns, bars):
+    cells, numbers = WIDE[heading]
+    headings = [heading, *["x"] * (len(cells) - 1)]
+    table = plain_table(*headings, numbers=numbers, bars=bars)
+    add_row(table, *cells, bar=bar(1, 1))
+    monkeypatch.setattr(console, "width", columns)
+    console.print(table)
+    printed = capsys.readouterr().err
+    assert set(cells[1 : numbers + 1]) <= set(printed.split())
+    assert Counter(re.sub("[ \n█]", "", printed)) == Counter("".join([*headings, *cells]).replace(" ", ""))
+    if columns == 80 or (heading == "found" and columns == 40):
+        assert cells[0] in printed
+        assert max(map(cell_len, printed.splitlines())) <= columns
+
+
+@posix
+def test_what_is_found_in_messy_input_fits_a_terminal(tmp_path):
+    members, passbook = tmp_path / "members.csv", tmp_path / "passbook.csv"
+    members.write_text("member_id,referrer_id,registered_at\n1,1,2019-01-01\n2,1,2019-01-01\n2,1,2019-01-01\n")
+    header = "member_id,kind,points,status,used_at,judged_at\n"
+    entry = "2,ad,100,valid,2019-10-02,\n"
+    passbook.write_text(header + entry + "2,ad,100,valid,2019-11-02,2019-11-03\n")
+    args = "rows", "--members", members, "--passbook", passbook, "--month", "2019-10", "-o", tmp_path / "rows.csv"
+    names = re.findall(r"^(\w+_\w+) +1  ", hensa_command(*args).stderr, re.M)
+    assert {"unjudged_entries", "duplicate_members", "self_referrals"} <= set(names)
+    for columns in (80, 40):
+        lines = lines_of(on_terminal(*args, columns=columns))
+        assert names == [line.split()[0] for line in lines if re.match(r"\w+_\w+ +1  ", line)]
 
 
 @posix

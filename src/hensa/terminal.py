@@ -15,7 +15,8 @@ from typing import Any, TextIO
 try:
     import typer
     from rich.bar import Bar
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
     from rich.table import Table
     from rich.text import Text
@@ -64,16 +65,46 @@ __all__ = [
 ]
 
 LINE_AFTER = 10.0  # seconds between two lines on a long stage
+GAP, LEAST_TEXT, LEAST_BAR, MOST_BAR = 2, 10, 4, 24  # cells: between the columns of a table, and in them
 BANDS = 11  # so that a table of the steps 0 to 100 falls into tens
 
 # The colours of the pages of HTML: safe for colour-blind readers, readable on light and on dark.
 GAIN, LOSE = "color(32)", "color(166)"  # blue, orange
 
 
+class WholeTable(Table):
+    """A table that cuts nothing off.
+
+    Where it is wider than the terminal its bars go first, then text is folded, and the names in the first column last.
+    Numbers stay in one piece, even if the terminal has to break the line.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = options.max_width - GAP * (len(self.columns) - 1)
+        wide = options.update(max_width=10_000)
+        lengths = [
+            max(Measurement.get(console, wide, cell).maximum for cell in (column.header, *column.cells))
+            for column in self.columns
+        ]
+        if any(isinstance(cell, Bar) for cell in self.columns[-1].cells):
+            lengths[-1] = min(MOST_BAR, room - sum(lengths[:-1]))
+            if lengths[-1] < LEAST_BAR:
+                self.columns.pop()
+                lengths.pop()
+                room += GAP
+        columns = list(zip(self.columns, lengths, strict=True))
+        widths = [length if column.no_wrap else min(length, LEAST_TEXT) for column, length in columns]
+        for index, (column, length) in enumerate(columns):
+            widths[index] += max(0, min(length - widths[index], room - sum(widths)))
+            column.min_width = column.max_width = widths[index]
+        yield from super().__rich_console__(console, wide)
+
+
 class Lines(Console):
     """A console whose lines end where their text ends, unless it is a terminal."""
 
     def print(self, *objects: Any, **options: Any) -> None:
+        options.setdefault("crop", not any(isinstance(each, WholeTable) for each in objects))
         if self.is_terminal:
             super().print(*objects, **options)
             return
@@ -393,14 +424,14 @@ def boards_table(boards: Sequence[Mapping[str, Any]]) -> Table:
 def plain_table(*headings: str, numbers: int = 2, bars: bool = False) -> Table:
     """A table without lines, whose columns after the first are numbers, as many as `numbers`.
 
-    With `bars` it has a last column that is as wide as is left, up to 24.
+    With `bars` it has a last column that is as wide as is left, up to `MOST_BAR`.
     """
-    table = Table(box=None, pad_edge=False)
+    table = WholeTable(box=None, pad_edge=False, padding=(0, GAP // 2))
     for index, heading in enumerate(headings):
         number = 1 <= index <= numbers
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number or bars, overflow="fold")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
     if bars:
-        table.add_column("", max_width=24)
+        table.add_column("", no_wrap=True)
     return table
 
 

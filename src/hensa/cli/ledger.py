@@ -83,8 +83,7 @@ def rows(
         counted.add_row(name, f"{count:,}")
     show(counted)
     if ledger.findings:
-        messy = plain_table("found", "", "")
-        messy.columns[2].justify = "left"
+        messy = plain_table("found", "", "", numbers=1)
         for name, finding in ledger.findings.items():
             example = "" if finding.example is None else f" (such as {finding.example})"
             messy.add_row(name, f"{finding.count:,}", FINDINGS[name] + example)

@@ -118,7 +118,7 @@ def test_the_command_keeps_the_month_in_the_file_and_refuses_one_outside_the_dat
     run = hensa_command("score", source, "-o", out, "--month", "2021-01")
     assert (run.exit_code, run.stderr) == (
         1,
-        "hensa: Program 'hapitas-friend' holds from 2019-10-01 to 2020-12-31, not in all of 2021-01.\n",
+        f"hensa: {source}: Program 'hapitas-friend' holds from 2019-10-01 to 2020-12-31, not in all of 2021-01.\n",
     )
     assert pq.read_schema(out).metadata[b"hensa.month"] == b"2020-12"
     run = hensa_command("score", source, "-o", out, "--month", "2021-01", "--any-month")

@@ -626,7 +626,7 @@ CSV_FILES = [
     ),
     command(
         "a null in a cohort column",
-        "in.csv: Cohort column 'site' is null in row 1; every row needs a cohort.",
+        "in.csv: Cohort column 'site' is null in row 1 (line 3); every row needs a cohort.",
         "score in.csv -o out.csv -p three.toml --by site",
         files={"in.csv": "x,y,b,site\n1,1,1,a\n2,2,2,\n"},
     ),
@@ -698,7 +698,7 @@ BINARY_FILES = [
     ),
     command(
         "a stored population without cohorts",
-        "in.csv: The population of cohort 1, of row 0, is not there; there are 0 others.",
+        "in.csv: The population of cohort 1, of row 0 (line 2), is not there; there are 0 others.",
         "score in.csv -o out.csv -p three.toml --population p.json --by x",
         files={"p.json": lambda: POPULATION.to_json().encode()},
     ),
@@ -1558,7 +1558,7 @@ REGISTRY: dict[str, tuple[str, list[Case]]] = {
     "Rows that are none": ("", NONE),
     "Columns and arguments": ("", COLUMNS),
     "Types": ("", TYPES),
-    "Values": ("Rows are counted from 0 over all chunks.", VALUES),
+    "Values": ("Rows are counted from 0 over all chunks; of a CSV file, the command adds the line.", VALUES),
     "Populations and cohorts": ("", POPULATIONS),
     "Programs": ("", [*WEIGHED, *PROGRAMS]),
     "CSV files": ("Lines are counted from 1, and the header is one.", CSV_FILES),

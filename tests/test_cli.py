@@ -224,6 +224,17 @@ def test_a_base_that_is_not_whole_is_named_with_its_line(program, tmp_path, cell
     assert only_scores.exit_code == 0
 
 
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_an_error_in_a_row_of_a_csv_file_names_its_line_too(program, tmp_path, suffix):
+    # Row 2 ends on line 6: a header, two rows, of which one is over two lines, and an empty line come before it.
+    path = tmp_path / f"in.{suffix}"
+    with (gzip.open if suffix.endswith("gz") else open)(path, "wt") as file:
+        file.write('x,cents,note\n1,10,"two\nlines"\n2,10,row 0\n\n-2,10,\n1,1,\n')
+    program.write_text(PROGRAM.replace("[{ column", '[{ negative = "error", column'))
+    message = fails(hensa_command("score", path, "-o", tmp_path / "out.csv", "-p", program))
+    assert "Column 'x' is -2 in row 2 (line 6); it must be 0 or more" in message
+
+
 def test_rows_with_an_empty_cell_are_null_and_counted(program, tmp_path):
     source = write_csv(tmp_path / "in.csv", [["1", "10"], ["", "20"], ["3", ""], ["3", "40"]], ["x", "cents"])
     result = hensa_command("score", source, "-o", tmp_path / "out.csv", "-p", program)

@@ -657,12 +657,13 @@ def test_an_error_names_the_file_that_it_is_about(files):
         "compensate", files / "rows.csv", "-o", files / "o.csv", "-e", files / "spring.toml", "--boards", boards
     )
     assert done.exit_code == 1
-    assert done.stderr.startswith(f"hensa: {boards}: Row 1 has the id of row 0 again (board 'light', member 'a')")
+    again = "Row 1 (line 3) has the id of row 0 (line 2) again (board 'light', member 'a')"
+    assert done.stderr.startswith(f"hensa: {boards}: {again}")
     (files / "rows.csv").write_text("member,friends,before,entered\na,1,1,soon\n")
     done = hensa_command("rank", files / "rows.csv", "-o", files / "o.csv", "-e", files / "spring.toml")
     assert done.exit_code == 1
     assert done.stderr.startswith(
-        f"hensa: {files / 'rows.csv'}: Column 'entered' is 'soon' in row 0; it must be a time"
+        f"hensa: {files / 'rows.csv'}: Column 'entered' is 'soon' in row 0 (line 2); it must be a time"
     )
     assert not (files / "o.csv").exists()
 

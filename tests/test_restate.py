@@ -343,7 +343,8 @@ def test_an_error_names_the_file_that_it_is_about(files):
         done = hensa_command("restate", *paths, "-o", files / "due.csv")
         assert done.exit_code == 1
         assert done.stderr == (
-            f"hensa: {twice}: Row 1 has the id of row 0 again (referrer_id 7); every id may stand once.\n"
+            f"hensa: {twice}: Row 1 (line 3) has the id of row 0 (line 2) again (referrer_id 7); "
+            "every id may stand once.\n"
         )
     assert not (files / "due.csv").exists()
 

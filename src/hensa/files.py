@@ -21,7 +21,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from hensa import parquet
-from hensa.errors import HensaError
+from hensa.errors import DataError, HensaError
 from hensa.parquet import ROW_GROUP
 from hensa.threads import cpus
 
@@ -59,6 +59,8 @@ RECORD = b"hensa"
 """Where the schema of a table that is written has the record of how it was made."""
 _NUMBER = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|0x[0-9a-f]+|true|false|)", re.I)
 """What Arrow reads as a number in CSV; nothing is a null."""
+_ROW = re.compile(r"(?<!['\w])row ([0-9]+)(?![\w'])", re.I)
+"""A row by its number, as errors name it."""
 _WHOLE = r"[+-]?[0-9]+(\.0*)?"
 """A whole number, also as pandas writes integers of a column with nulls: 10.0."""
 
@@ -100,14 +102,30 @@ def sentence(error: BaseException) -> str:
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Make errors start with the input that they are about."""
+    """Make errors start with the input that they are about; where that is CSV, rows get their lines."""
     try:
         yield
     except (HensaError, OSError, pa.ArrowException, UnicodeError, csv.Error, EOFError, zlib.error) as error:
         if isinstance(error, pa.ArrowCancelled):
             raise
         label, message = "standard input" if path == "-" else path, sentence(error)
+        if isinstance(error, DataError) and path.lower().endswith((".csv", ".csv.gz")):
+            message = _with_lines(message, path)
         raise HensaError(message if message.startswith(label) else f"{label}: {message}") from error
+
+
+def _with_lines(message: str, path: str) -> str:
+    """A message with the line, as of an editor, of each row of a CSV file that it names by its number."""
+    wanted = {int(row) for row in _ROW.findall(message)}
+    lines: dict[int, int] = {}
+    with suppress(OSError, csv.Error, EOFError, zlib.error), open_text(path) as file:
+        cells = csv.reader(file)
+        for row, _ in enumerate(filter(None, cells), -1):  # the first is the header
+            if len(lines) == len(wanted):
+                break
+            if row in wanted:
+                lines[row] = cells.line_num
+    return _ROW.sub(lambda row: f"{row[0]} (line {lines[int(row[1])]})" if int(row[1]) in lines else row[0], message)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import subprocess
+import sys
 import sysconfig
 from itertools import pairwise
 from pathlib import Path
@@ -71,12 +72,24 @@ def test_every_block_runs_and_prints_what_the_text_below_it_says(document, tmp_p
     if document.name in EXTRAS:
         pytest.importorskip(EXTRAS[document.name])
     monkeypatch.chdir(tmp_path)
-    names = {}
+    names = {"__name__": "__main__"}
     for (line, kind, code), (_, next_kind, next_code) in pairwise([*blocks_of(document), (0, "", "")]):
         printed = RUN[kind](code, names)
         if next_kind == "text":
             assert tidy(printed) == tidy(next_code), f"of the block at line {line} of {document.name}"
     names.clear()  # functions hold it in a cycle, and DuckDB complains of what is left at the end of Python
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/cluster.md"])
+def test_python_that_starts_workers_also_runs_as_a_script(name, tmp_path):
+    pytest.importorskip("distributed")
+    code = "".join(code for _, kind, code in blocks_of(ROOT / name) if kind == "python")
+    assert "LocalCluster" in code
+    (tmp_path / "script.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_the_two_commands_are_one_line_each_in_an_environment_of_its_own():

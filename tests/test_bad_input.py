@@ -1586,7 +1586,7 @@ that the same file tests, {count} of them.
   is one sentence that names the column, row or key, what was found and what is allowed.
 - The command writes that sentence, after `hensa: ` and the name of the file, to standard error. The exit code is 1; it
   is 2 for bad usage, in the words of the usage message, 130 after Ctrl-C and 143 after the signal TERM. There is no
-  traceback.
+  traceback. (In the first half second Python imports libraries; Ctrl-C then ends it in its own way, with one.)
 - An output is written whole or not at all: it takes its place when it is complete. After an error, an earlier file of
   that name is as it was, and nothing else is left behind.
 

@@ -519,7 +519,7 @@ def test_arrow_streams_go_through_stdin_and_stdout():
     assert b"\x1b" not in paid.stderr
 
 
-def on_terminal(*args, columns=80):
+def on_terminal(*args, columns=80, command=HENSA, code=0):
     """What a terminal of some columns is sent."""
     import fcntl
     import pty
@@ -530,7 +530,7 @@ def on_terminal(*args, columns=80):
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
     process = subprocess.Popen(
-        [*HENSA, *map(str, args)],
+        [*command, *map(str, args)],
         stdout=theirs,
         stderr=theirs,
         env={**environment, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"},
@@ -546,7 +546,7 @@ def on_terminal(*args, columns=80):
             break
         seen += part
     os.close(ours)
-    assert process.wait(60) == 0
+    assert process.wait(60) == code
     return seen.decode()
 
 
@@ -811,6 +811,25 @@ def test_an_interrupt_that_gets_lost_is_raised_at_the_next_rows(monkeypatch):
             pass
     finally:
         signal.signal(signal.SIGUSR1, kept)
+
+
+INTERRUPT = "def interrupt(*args, **options): raise KeyboardInterrupt\n"
+
+
+@pytest.mark.parametrize("place", ["cli.set_up", "cli.app", "cli.Commands.parse_args"])
+def test_an_interrupt_before_the_command_runs_is_told_like_any_other(place):
+    code = f"{INTERRUPT}from hensa import cli; {place} = interrupt; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, "programs", "list"], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()) == (130, [b"hensa: interrupted."])
+
+
+@posix
+@pytest.mark.parametrize("place", ["Live.refresh", "Live.stop", "_RefreshThread.start"])
+def test_an_interrupted_run_shows_the_cursor_again(place, tmp_path):
+    code = f"{INTERRUPT}from rich import live; live.{place} = interrupt; from hensa.cli import main; main()"
+    seen = on_terminal("sample", "-n", 10, "-o", tmp_path / "out.csv", command=[sys.executable, "-c", code], code=130)
+    assert "hensa: interrupted." in seen
+    assert seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l") >= 0
 
 
 @pytest.mark.parametrize("part", ["typer", "rich"])

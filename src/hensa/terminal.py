@@ -59,6 +59,7 @@ __all__ = [
     "restatement_table",
     "say",
     "show",
+    "show_cursor",
     "totals_table",
     "typer",
     "winners_table",
@@ -157,18 +158,22 @@ def ending() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough
         give_up_stdout()
-        raise typer.Exit(1) from None
+        raise SystemExit(1) from None
     except (KeyboardInterrupt, pa.ArrowCancelled):
         say("hensa: interrupted.")
-        raise typer.Exit(130) from None
+        raise SystemExit(130) from None
     except (HensaError, OSError, pa.ArrowException, MemoryError) as error:
         give_up_stdout()  # what was printed comes before the error that ends it
         say(f"hensa: {sentence(error)}")
-        raise typer.Exit(1) from None
+        raise SystemExit(1) from None
 
 
 class Commands(TyperGroup):
     """Commands that end like that."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with ending():
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         with ending():
@@ -177,6 +182,13 @@ class Commands(TyperGroup):
 
 def say(message: str) -> None:
     console.print(message, soft_wrap=True)
+
+
+def show_cursor() -> None:
+    """Show the cursor again, wherever a run was interrupted that had hidden it."""
+    if console.is_terminal:
+        sys.stderr.write("\x1b[?25h")
+        sys.stderr.flush()
 
 
 def show(*tables: Table) -> None:
@@ -223,13 +235,24 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} rows/s{left}" if task.speed and not task.finished else "")
 
 
+class Bars(Progress):
+    """Bars that are gone, too, if the run is interrupted while they are shown for the first time."""
+
+    def start(self) -> None:
+        try:
+            super().start()
+        except BaseException:
+            self.stop()
+            raise
+
+
 class Run:
     """The stages of a run: a bar on a terminal while they last, their times at the end."""
 
     def __init__(self) -> None:
         self.times: dict[str, float] = {}
         self._task, self._started, self._told = TaskID(0), 0.0, 0.0
-        self.progress = Progress(
+        self.progress = Bars(
             TextColumn("{task.description:<10}"),
             BarColumn(),
             TimeElapsedColumn(),

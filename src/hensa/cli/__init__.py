@@ -17,7 +17,7 @@ import pyarrow as pa
 import hensa
 from hensa import kernels
 from hensa.cli import compare, events, explain, ledger, programs, report, score, verify
-from hensa.terminal import Commands, Stop, ending, typer
+from hensa.terminal import Commands, Stop, ending, show_cursor, typer
 
 __all__ = ["app", "main"]
 
@@ -62,12 +62,20 @@ app.add_typer(programs.programs, name="programs")
 
 def main() -> None:
     """Run the command `hensa`."""
-    Stop.at(signal.SIGINT, KeyboardInterrupt())
-    Stop.at(signal.SIGTERM, SystemExit(143))
+    try:
+        with ending():
+            Stop.at(signal.SIGINT, KeyboardInterrupt())
+            Stop.at(signal.SIGTERM, SystemExit(143))
+            set_up()
+            app(prog_name="hensa")
+    finally:
+        show_cursor()
+
+
+def set_up() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # titles are in any script, terminals are not
     # Arrow's own choice gives pages back within milliseconds, and every part of a file would have them cleared again.
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
     gc.freeze()  # what is imported stays: going through it again and again is a sixth of a small run
-    app(prog_name="hensa")

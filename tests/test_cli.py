@@ -797,6 +797,28 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, number, code):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_sample_of_a_ledger_that_ends_early_leaves_the_ledger_that_was_there(tmp_path, monkeypatch, error):
+    def passbook(n, seed):
+        members, passbook = hensa.sample_ledger(n, seed)
+
+        def entries():
+            yield passbook.read_next_batch()
+            raise error
+
+        return members, pa.RecordBatchReader.from_batches(passbook.schema, entries())
+
+    args = ("sample", "--ledger", "-o", tmp_path / "ledger", "-n")
+    assert hensa_command(*args, 10).exit_code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "ledger").iterdir()}
+    assert len(before) == 2
+    monkeypatch.setattr(cli.ledger, "sample_ledger", passbook)
+    result = hensa_command(*args, 1000)
+    assert result.exit_code == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert isinstance(error, KeyboardInterrupt) or "passbook.parquet: " in fails(result)
+    assert {path: path.read_bytes() for path in (tmp_path / "ledger").iterdir()} == before
+
+
 @posix
 def test_an_interrupt_that_gets_lost_is_raised_at_the_next_rows(monkeypatch):
     monkeypatch.setattr(Stop, "_raised", None)

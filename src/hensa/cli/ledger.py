@@ -1,5 +1,6 @@
 """`hensa rows` and `hensa sample`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -114,14 +115,16 @@ def sample(
         with naming(output):
             Path(output).mkdir(parents=True, exist_ok=True)
         tables: list[Literal["members", "passbook"]] = ["members", "passbook"]
-        for name, reader in zip(tables, sample_ledger(n, seed), strict=True):
-            path = str(Path(output, f"{name}.parquet"))
-            total = n if name == "members" else None
-            record = Record.of(audit.SampleLedger(n=n, seed=seed, table=name))
-            with replacing(path) as file, run.progress, run.stage(name, total=total) as advance:
-                write(
-                    file, path, record.on(reader.schema), (pa.Table.from_batches([batch]) for batch in reader), advance
-                )
+        paths = [str(Path(output, f"{name}.parquet")) for name in tables]
+        with ExitStack() as both:  # neither file takes its place before both are whole
+            files = [both.enter_context(replacing(path)) for path in paths]
+            both.enter_context(run.progress)
+            for name, path, file, reader in zip(tables, paths, files, sample_ledger(n, seed), strict=True):
+                record = Record.of(audit.SampleLedger(n=n, seed=seed, table=name))
+                parts = (pa.Table.from_batches([batch]) for batch in reader)
+                with naming(path), run.stage(name, total=n if name == "members" else None) as advance:
+                    write(file, path, record.on(reader.schema), parts, advance)
+                    file.flush()
         say(f"{Count(n):member}")
         run.report(n)
         return

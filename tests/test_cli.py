@@ -519,6 +519,22 @@ def test_arrow_streams_go_through_stdin_and_stdout():
     assert b"\x1b" not in paid.stderr
 
 
+@posix
+@pytest.mark.parametrize(("output", "code"), [("paid.csv", 0), ("-", 1)])
+def test_a_run_whose_messages_nobody_reads_succeeds_and_one_whose_rows_nobody_reads_fails(
+    worked, tmp_path, output, code
+):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    args = [*HENSA, "score", str(worked), "-o"]
+    done = subprocess.run([*args, output], cwd=tmp_path, stdout=theirs, stderr=theirs, timeout=60)
+    os.close(theirs)
+    assert done.returncode == code
+    if output != "-":
+        subprocess.run([*args, "read.csv"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        assert (tmp_path / output).read_bytes() == (tmp_path / "read.csv").read_bytes()
+
+
 def on_terminal(*args, columns=80, command=HENSA, code=0):
     """What a terminal of some columns is sent."""
     import fcntl

@@ -111,8 +111,13 @@ class Lines(Console):
             return
         with self.capture() as printed:
             super().print(*objects, **options)
-        self.file.write(re.sub(" +$", "", printed.get(), flags=re.M))
-        self.file.flush()
+        try:
+            self.file.write(re.sub(" +$", "", printed.get(), flags=re.M))
+            self.file.flush()
+        except BrokenPipeError:
+            if not self.stderr:
+                raise
+            give_up(sys.stderr)  # nobody reads the messages any more, which is no reason to end the run
 
 
 def console_on(stream: TextIO, stderr: bool) -> Console:
@@ -157,13 +162,13 @@ def ending() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough
-        give_up_stdout()
+        give_up(sys.stdout)
         raise SystemExit(1) from None
     except (KeyboardInterrupt, pa.ArrowCancelled):
         say("hensa: interrupted.")
         raise SystemExit(130) from None
     except (HensaError, OSError, pa.ArrowException, MemoryError) as error:
-        give_up_stdout()  # what was printed comes before the error that ends it
+        give_up(sys.stdout)  # what was printed comes before the error that ends it
         say(f"hensa: {sentence(error)}")
         raise SystemExit(1) from None
 
@@ -219,12 +224,12 @@ def bar(value: float, most: float, color: str = GAIN) -> Bar:
     return Bar(most or 1, 0, max(value, most / 100) if value else 0, color=color)
 
 
-def give_up_stdout() -> None:
-    """Drop what standard output does not take, or the flush at exit would complain once more."""
+def give_up(stream: TextIO) -> None:
+    """Drop what a stream does not take, or the flush at exit would complain once more."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Rate(ProgressColumn):

@@ -485,6 +485,11 @@ PROGRAMS = [
         toml("kind", "knid = 1\nkind"),
         "rule.knid: found an unknown key; allowed: only measures, scale, centre, ddof, constant.",
     ),
+    broken(
+        "the rules of an event",
+        'name = "spring"\nid_column = "member"\ncount_column = "friends"\n',
+        "found the rules of an event, which hensa rank takes; allowed: those of a program.",
+    ),
     broken("no rates", TOML.split("[rates]")[0], "rates: found nothing; allowed: a table, and it is required."),
     broken("no base", toml('base = "b"', ""), "reward.base: found nothing; allowed: a string, and it is required."),
     broken(
@@ -1126,6 +1131,13 @@ OUTPUTS = [
         "score in.xlsx -o out.csv",
         gets=2,
         files={"in.xlsx": "x"},
+    ),
+    command(
+        "a directory where one file is taken",
+        "Invalid value for 'IN': . is a directory; this command takes one file",
+        "explain . --id 1",
+        "compare . -p hapitas-friend -p hapi-tomo",
+        gets=2,
     ),
     command("no threads", "Invalid value for '--threads': …", "score in.csv -o out.csv --threads 0", gets=2),
     command("an option that there is not", "No such option: --speed…", "score in.csv -o out.csv --speed 9", gets=2),

@@ -224,6 +224,25 @@ def test_a_base_that_is_not_whole_is_named_with_its_line(program, tmp_path, cell
     assert only_scores.exit_code == 0
 
 
+def test_a_language_that_there_is_not_is_told_in_plain_words(worked):
+    result = hensa_command("explain", worked, "--id", "1", "--lang", "de")
+    assert result.exit_code == 2
+    assert "Invalid value for '--lang': 'de' is not one of 'en', 'ja'" in result.stderr
+
+
+@pytest.mark.parametrize(("number", "sentence"), [("a", "whole number|integer"), ("0", "at least 1|x>=1")])
+def test_a_number_of_threads_that_is_none_is_told_in_plain_words(worked, tmp_path, number, sentence):
+    result = hensa_command("score", worked, "-o", tmp_path / "out.csv", "--threads", number)
+    assert result.exit_code == 2
+    assert re.search(f"Invalid value for '--threads': .*({sentence})", result.stderr)
+    assert not re.search("Value error|Input should", result.stderr)
+
+
+def test_a_program_where_an_event_is_wanted_is_told(worked, program, tmp_path):
+    message = fails(hensa_command("rank", worked, "-o", tmp_path / "out.csv", "-e", program))
+    assert message.startswith(f"{program}: found a program, which hensa score takes")
+
+
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
 def test_an_error_in_a_row_of_a_csv_file_names_its_line_too(program, tmp_path, suffix):
     # Row 2 ends on line 6: a header, two rows, of which one is over two lines, and an empty line come before it.

@@ -42,6 +42,7 @@ def test_a_directory_is_scored_into_a_directory_like_in_python(tmp_path):
     assert f"points total friend_points {manifest.base:,} reward {manifest.points['reward']:,}" in told
     _, told = run("score", "rows", "-o", "paid", "--by", "site")
     assert told.startswith("paid has the result of this very run already. hapitas-friend: 2,000 rows in 2 files")
+    assert "rows/s" not in told  # no row was worked on
 
 
 def test_a_file_goes_into_a_directory_that_ends_in_a_slash():
@@ -69,6 +70,7 @@ def test_another_run_needs_overwrite():
     run("score", "rows", "-o", "paid")
     _, told = run("score", "rows", "-o", "paid", "--by", "site", code=1)
     assert told.startswith("hensa: paid: it has the dataset of another run (")
+    assert "--overwrite" in told
     run("score", "rows", "-o", "paid", "--by", "site", "--overwrite")
     assert hensa.Manifest.load("paid").record.run.by == ("site",)
 

@@ -945,7 +945,10 @@ def test_the_command_explains_a_month(month, tmp_path):
     [
         (("--id", "100"), "found 0 rows whose referrer_id is 100; exactly one is needed"),
         (("--id", "x"), "found 2 rows whose referrer_id is x; exactly one is needed"),
-        (("--id", "1", "--id-column", "member"), "there is no column 'member' to find a row by"),
+        (
+            ("--id", "1", "--id-column", "member"),
+            "there is no column 'member' to find a row by; name one with --id-column",
+        ),
     ],
 )
 def test_a_row_that_is_not_found_once_is_an_error(month, options, sentence):

@@ -71,7 +71,7 @@ def test_by_net_whoever_has_too_much_pays_back_and_whoever_is_missing_all_of_it(
 def test_a_restatement_reads_well_on_a_terminal():
     lines = repr(hensa.restate(PAID, CORRECTED, "net")).splitlines()
     assert lines == [
-        "Restatement of 6 ids, 5 of them not unchanged",
+        "Restatement of 6 ids, 5 changed",
         "  unchanged       1     +0",
         "  underpaid       2   +100",
         "  overpaid        1     -1",

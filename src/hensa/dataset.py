@@ -478,7 +478,8 @@ def score_dataset(
             elif old is not None and not overwrite:
                 raise HensaError(
                     f"{staging.shown}: it has the dataset of another run ({old.run[:12]}, where this is {run[:12]}); "
-                    "it is replaced, once the new one is complete, if you ask to overwrite it."
+                    "it is replaced, once the new one is complete, if you ask to overwrite it "
+                    "(--overwrite, or overwrite=True)."
                 )
             if old is not None:
                 staging.check_listed(old)

@@ -307,8 +307,11 @@ class Event(Checked, frozen=True, kw_only=True, dict=True):
         >>> event.prizes[1].last
         10
         """
+        document = document_of(toml_text, "an event")
+        if "count_column" not in document and "rule" in document:
+            raise ProgramError("found a program, which hensa score takes; allowed: the rules of an event.")
         try:
-            event: Self = convert(cls, document_of(toml_text, "an event"), "")
+            event: Self = convert(cls, document, "")
         except Invalid as error:
             raise ProgramError(str(error)) from None
         return event

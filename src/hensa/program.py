@@ -896,6 +896,8 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
         hensa.errors.ProgramError: rule.ddof: found 2; allowed: 0 or 1.
         """
         document = document_of(toml_text, "a program")
+        if "rule" not in document and "count_column" in document:
+            raise ProgramError("found the rules of an event, which hensa rank takes; allowed: those of a program.")
         try:
             program: Self = convert(cls, document, "")
         except Invalid as error:

@@ -173,7 +173,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "note_all_compared": "Every row has a reward under every program.",
         # restatements
         "restated_title": "A run against its corrected self",
-        "restated_lead": "{n:id is|ids are} not unchanged · {policy}",
+        "restated_lead": "{n:id} changed · {policy}",
         "policy": "Policy",
         "policy_top_up": "top up: nobody pays back",
         "policy_net": "net: whoever was overpaid pays back",

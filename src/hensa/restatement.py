@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa.columns import exact_sum, integers_of, table_of
+from hensa.counts import Count
 from hensa.errors import DataError
 from hensa.ids import identify, ids_of, naming_table, order_of, refuse_repeats, shown_id
 
@@ -30,7 +31,7 @@ class Restatement:
     policy : {"top_up", "net"}
         By which `due` is meant.
     table : pyarrow.Table
-        A row for every id that is not unchanged, by id: the id columns, ``status`` (dictionary of string: underpaid,
+        A row for every id that changed, by id: the id columns, ``status`` (dictionary of string: underpaid,
         overpaid, missing_before, missing_after), ``before`` and ``after`` (int64, the points of the two runs; null
         where there are none), ``delta`` (int64, after - before, none being 0) and ``due`` (int64: what is paid now;
         below 0: what is to be paid back).
@@ -49,7 +50,7 @@ class Restatement:
     @property
     def title(self) -> str:
         """How many ids there are."""
-        return f"Restatement of {sum(self.counts.values()):,} ids, {self.table.num_rows:,} of them not unchanged"
+        return f"Restatement of {Count(sum(self.counts.values())):id}, {self.table.num_rows:,} changed"
 
     def lines(self) -> Iterator[tuple[str, int, int, bool]]:
         """What is told of it: a name, ids, points, and whether these are a difference, with a sign."""
@@ -113,7 +114,7 @@ def restate(
     >>> corrected = {"member": ["Ben", "Ann", "Cho", "Eve"], "reward": [25, 10, 28, 7]}
     >>> restatement = restate(paid, corrected, id="member")
     >>> restatement
-    Restatement of 5 ids, 4 of them not unchanged
+    Restatement of 5 ids, 4 changed
       unchanged       1   +0
       underpaid       1   +5
       overpaid        1   -2

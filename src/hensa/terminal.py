@@ -173,6 +173,14 @@ def ending() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
+PLAIN = {
+    "^Value error, ": "",
+    "^Input should be a valid integer.*": "it must be a whole number",
+    "^Input should be greater than or equal to ": "it must be at least ",
+}
+"""What the parts of a command line that are no values are said to be, in place of the words of Typer's parser."""
+
+
 class Commands(TyperGroup):
     """Commands that end like that."""
 
@@ -182,7 +190,12 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with ending():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except typer.BadParameter as error:
+                for found, said in PLAIN.items():
+                    error.message = re.sub(found, said, error.message)
+                raise
 
 
 def say(message: str) -> None:
@@ -320,10 +333,11 @@ class Run:
         self.times[name] += seconds
         self.times[of] -= seconds
 
-    def report(self, rows: int) -> None:
+    def report(self, rows: int | None) -> None:
+        """The times and, of rows that were worked on, how many there were each second."""
         seconds = sum(self.times.values())
         stages = ", ".join(f"{name} {time:.2f}" for name, time in self.times.items())
-        say(f"{seconds:.2f} s ({stages}), {rows / seconds:,.0f} rows/s")
+        say(f"{seconds:.2f} s ({stages})" + (f", {rows / seconds:,.0f} rows/s" if rows is not None else ""))
 
 
 def none_counts(rows: int, nulls: int) -> str:

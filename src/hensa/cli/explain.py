@@ -244,7 +244,8 @@ def row_of(rows: pa.Table, name: str, id: str) -> int:
     """The one row with this id, as it would be written."""
     if name not in rows.column_names:
         raise HensaError(
-            f"there is no column {name!r} to find a row by; the columns are {', '.join(rows.column_names)}"
+            f"there is no column {name!r} to find a row by; name one with --id-column, of "
+            f"{', '.join(rows.column_names)}"
         )
     found = pc.indices_nonzero(pc.equal(rows[name].cast(pa.string()), id))
     if len(found) != 1:

@@ -62,6 +62,8 @@ def piped_each(paths: list[str] | None) -> list[str] | None:
 
 
 def readable(path: str) -> str:
+    if path != "-" and os.path.isdir(path):
+        raise typer.BadParameter(f"{path} is a directory; this command takes one file")
     if path != "-" and not path.lower().endswith(tuple(FORMATS)) and not os.path.exists(path):
         raise typer.BadParameter(f"{path}: there is no such file or directory")
     return with_format(piped(path))

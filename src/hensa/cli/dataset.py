@@ -84,13 +84,14 @@ def score_files(
         if Staging(output).root.exists():
             say(f"What is done is kept beside {output}; the same command goes on from there.")
         raise
-    if "score" not in run.times:
+    is_new = "score" in run.times
+    if not is_new:
         say(f"{output} has the result of this very run already.")
     recorded = manifest.scored.population
     whole = Population.from_json(json.dumps(recorded.moments))
     names = schema_of(manifest.paths(output)[0]).names
     tell(Summary(program, whole, manifest, by or (), recorded.cohorts), names, as_json)
-    run.report(manifest.rows)
+    run.report(manifest.rows if is_new else None)
 
 
 def tell(summary: Summary, names: Collection[str], as_json: bool) -> None:

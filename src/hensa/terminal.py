@@ -178,7 +178,7 @@ PLAIN = {
     "^Input should be a valid integer.*": "it must be a whole number",
     "^Input should be greater than or equal to ": "it must be at least ",
 }
-"""What the parts of a command line that are no values are said to be, in place of the words of Typer's parser."""
+"""What is said of a value that is not allowed, in place of the words of Typer's parser."""
 
 
 class Commands(TyperGroup):

@@ -22,7 +22,9 @@ try:
     from rich.text import Text
     from typer.core import TyperGroup
 except ModuleNotFoundError as missing:
-    raise SystemExit(f'hensa: the command needs {missing.name}; install it with: pip install "hensa[cli]"') from missing
+    raise SystemExit(
+        f'hensa: the command needs {missing.name}; install it with: pip install "hensa[cli]".'
+    ) from missing
 
 import pyarrow as pa
 import pyarrow.compute as pc

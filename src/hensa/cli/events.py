@@ -81,7 +81,7 @@ def restate(
     ] = PolicyName.top_up,
     id: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A column of ids; may be given several times.", show_default="referrer_id"),
+        typer.Option(metavar="NAME", help="A column of ids, by default referrer_id; may be given several times."),
     ] = None,
     points: Annotated[str, typer.Option(metavar="NAME", help="The column of points.")] = "reward",
     as_json: AsJson = False,

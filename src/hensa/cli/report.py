@@ -65,8 +65,7 @@ def report(
             "--program",
             "-p",
             metavar="NAME|FILE",
-            help="With --simulator: the rules.",
-            show_default="hapitas-friend",
+            help="With --simulator: the rules, by default hapitas-friend.",
         ),
     ] = None,
     beside: Annotated[

@@ -62,7 +62,7 @@ RUN = {"python": run_python, "sh": run_shell, "toml": write_toml, "text": lambda
 
 def tidy(text):
     """Lines without their trailing spaces, and without times."""
-    lines = (re.sub(r"^[\d.]+ s \(.* rows/s$", "(times)", line.rstrip()) for line in text.strip().splitlines())
+    lines = (re.sub(r"^[\d.]+ s \(.*\)(, .* rows/s)?$", "(times)", line.rstrip()) for line in text.strip().splitlines())
     return "\n".join(lines)
 
 

@@ -45,7 +45,7 @@ EXAMPLE = pa.table(
 @pytest.fixture(autouse=True)
 def no_library(monkeypatch):
     """The plotting library takes seconds to put together, and is the same for every page."""
-    monkeypatch.setattr(charts, "library", lambda: "/* library */")
+    monkeypatch.setattr(charts, "javascript", lambda: "/* plots */")
 
 
 def done(*args):

@@ -10,7 +10,7 @@ from hensa.figures import Bin
 if TYPE_CHECKING:
     import altair
 
-__all__ = ["Spec", "bars_by_band", "diverging", "histogram", "library", "lorenz", "rate_line", "scores", "spans"]
+__all__ = ["Spec", "bars_by_band", "diverging", "histogram", "javascript", "lorenz", "rate_line", "scores", "spans"]
 
 Spec: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[dict[str, Any]]
@@ -33,7 +33,7 @@ _LEFT = 52  # pixels of the left axis of charts that stand one below the other
 
 
 @cache
-def library() -> str:
+def javascript() -> str:
     """The script of the plotting library (Vega, BSD-3-Clause), from which charts are drawn without a network."""
     try:
         import vl_convert

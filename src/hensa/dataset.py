@@ -35,7 +35,7 @@ from hensa.population import Population
 from hensa.population import population as take_population
 from hensa.program import Program
 from hensa.scoring import score
-from hensa.threads import cpus
+from hensa.threads import check_threads, cpus
 from hensa.totals import Totals
 
 if TYPE_CHECKING:
@@ -442,8 +442,7 @@ def score_dataset(
     """
     if not isinstance(memory, int):
         raise HensaError(f"memory is {memory!r:.80}; it must be a whole number of bytes.")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
+    check_threads(threads)
     workers = _Threads(threads or cpus(), progress) if client is None else _cluster(client, threads, progress)
     planned = plan(
         source,

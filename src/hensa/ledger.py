@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from hensa.columns import column_of, table_of
 from hensa.errors import DataError, HensaError
 from hensa.files import batches, sentence
-from hensa.threads import cpus
+from hensa.threads import check_threads, cpus
 
 __all__ = [
     "FINDINGS",
@@ -365,8 +365,7 @@ class Ledger:
         self._starts = starts_of(month)
         self._mapping = read_mapping(mapping)
         self._strict = strict
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
+        check_threads(threads)
         self._threads = cpus() if threads is None else threads
         self._zone = zone
         self.counts: dict[str, int] = {}

@@ -134,7 +134,7 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
         "report.html",
         lang,
         f"{found.title} - hensa",
-        [charts.library(), _DRAW] if specs else [],
+        [charts.javascript(), _DRAW] if specs else [],
         words=about.words.all,
         kicker=about.words("kicker_" + type(found).__name__.lower()),
         heading=found.title,

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from hensa.errors import HensaError
 
-__all__ = ["UNIT", "cpus", "share_out"]
+__all__ = ["UNIT", "check_threads", "cpus", "share_out"]
 
 T = TypeVar("T")
 
@@ -21,8 +21,7 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None, u
     Threads take the next piece when they are done with one, so that a busy core delays nobody. With one piece, or
     one thread, all runs in the caller.
     """
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
+    check_threads(threads)
     pieces = range(0, n_rows, unit)
     helpers = min(threads or cpus(), len(pieces)) - 1 if len(pieces) > 1 else 0
     if not helpers:
@@ -56,6 +55,12 @@ def share_out(work: Callable[[int, int], T], n_rows: int, threads: int | None, u
         # The pieces before it were all begun, so the first error is the same whatever the threads.
         raise errors[min(errors)]
     return [results[start] for start in pieces]
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse what is no number of threads."""
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise HensaError(f"threads is {threads!r}; it must be a whole number from 1 on, or None for all CPUs.")
 
 
 def cpus() -> int:

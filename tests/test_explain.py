@@ -242,6 +242,15 @@ def test_integers_beyond_float64_are_decided_by_integers():
     assert found["to_next_step_x"].to_pylist() == [1, None, 3, None]
 
 
+def test_rows_whose_variance_is_beyond_float64_are_decided_by_integers():
+    # One of four is s and the others 0: these are 1/√3 SDs below the mean, and z = -0.1 is at (1/4 - √3/40)s = 0.21s.
+    rules = program("x", [(0, 1), ("49.9", 2), (51, 3)], None)
+    with pytest.raises(DataError, match=r"Row 0 takes \d+ further units of column 'x'.*beyond int64"):
+        hensa.to_next_step({"x": [0.0, 0.0, 0.0, 2.0**600]}, rules)
+    found = hensa.to_next_step({"x": [0.0, 0.0, 0.0, 2.0**-600]}, rules)
+    assert found["to_next_step_x"].to_pylist() == [1, 1, 1, None]
+
+
 def test_rows_without_a_score_and_on_the_highest_step_have_no_number():
     rows = {"x": [0, 2, None, 9, 1], "b": [1, 1, 1, None, 1], "other": list("abcde")}
     found = hensa.to_next_step(rows, program("x", [(0, 1), (50, 2)], "b"))

@@ -26,7 +26,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby
-from math import ceil, inf, isfinite, nan, sqrt
+from math import ceil, inf, isfinite, nan
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,6 +41,7 @@ from hensa.moments import Moments
 from hensa.population import Population
 from hensa.population import population as population_of
 from hensa.program import Program, RateTable, Stages, StandardScore
+from hensa.roots import nearest_ratio
 from hensa.scoring import score
 from hensa.tiers import Tiers
 
@@ -51,8 +52,8 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Int32s: TypeAlias = npt.NDArray[np.int32]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 
-_SMALLEST_SD = 2.0**-1000
-"""Below, float64 has fewer bits; then integers decide."""
+_SMALLEST_SD = 2.0**-500
+"""Below, the variance has fewer bits in float64, and above its inverse it has none; then integers decide."""
 _MOST = 2**63 - 1
 _BLOCK = 1 << 16
 
@@ -169,34 +170,42 @@ class _Floats:
 
     Parameters
     ----------
-    furthers : iterable of Further
-        One for each population, of one program; none is kept.
+    further : Further
+        Of any population, for what all have in common.
+    populations : iterable of Population
+        None is kept.
     own : bool
         Whether a row moves the mean and SD.
     """
 
-    def __init__(self, furthers: Iterable[Further], own: bool) -> None:
+    def __init__(self, further: Further, populations: Iterable[Population], own: bool) -> None:
         self.is_own = own
-        counts, limits, means, sds, constant, totals = [], [], [], [], [], []
-        for further in furthers:
-            n = float(further.count)
-            counts.append(n)
-            limits.append(sqrt(further.most))
-            means.append([_float(mean) for mean in further.means])
-            sds.append([moments.sd for moments in further.moments])
-            constant.append([not variance for variance in further.variances])
-            totals.append([(n - 1) * n * _float(each.state.m2(further.count)) for each in further.moments])
-        tiers = further.tiers  # of any: centre and weights are the program's
+        tiers = further.tiers
         self.centre, self.factors = float(tiers.centre), np.array([_float(weight) for weight in tiers.weights])
+        counts, means, spreads, constant = [], [], [], []
+        for population in populations:
+            counts.append(population.count)
+            for name in further.columns:
+                moments = population[name]
+                unit = moments.state.unit
+                number, of, spread, per = moments.in_units(unit)
+                means.append(nearest_ratio(number * unit.numerator, of * unit.denominator))
+                spreads.append(nearest_ratio(spread * unit.numerator**2, per * unit.denominator**2))
+                constant.append(not spread)
         # What differs between populations has a place for each; of measures, a row for each.
-        self.counts, self.limits = np.array(counts), np.array(limits)
-        self.means, self.sds, self.totals = (np.array(numbers).T.copy() for numbers in (means, sds, totals))
-        self.constant = np.array(constant).T.copy()
-        self.vague = ~self.constant & (self.sds < _SMALLEST_SD)
+        n = self.counts = np.array(counts, dtype=np.float64)
+        self.means, spread_of, self.constant = (
+            np.array(each).reshape(len(n), -1).T.copy() for each in (means, spreads, constant)
+        )
+        self.limits = np.sqrt((n - 1) * (n - further.rule.ddof) / n)
+        with np.errstate(over="ignore"):
+            self.totals = (n - 1) * spread_of
+        self.sds = np.sqrt(spread_of / (n * (n - further.rule.ddof)))
+        self.vague = ~self.constant & ~((self.sds > _SMALLEST_SD) & (self.sds < 1 / _SMALLEST_SD))
         shape = np.zeros(self.sds.shape)
         self.c = np.divide(self.factors[:, None], self.sds, out=shape, where=~self.constant & ~self.vague)
         self.c[self.vague] = nan
-        # At most 8 roundings of 2^-53 and one for each measure go into any number here.
+        # At most 12 roundings of 2^-53 and one for each measure go into any number here.
         self.epsilon = (len(self.means) + 16) * 2.0**-50
 
     def numbers(
@@ -489,8 +498,9 @@ class _Scores:
     def __init__(self, program: Program, populations: _Populations, views: list[View], own_effect: bool) -> None:
         self.populations, self.views, self.own_effect = populations, views, own_effect
         self.further = lru_cache(1024)(lambda place: Further(program, populations[place]))
-        self.floats = _Floats(map(self.further, range(len(populations))), own_effect)
-        self.rises = [self.further(0).rises(measure) for measure in range(len(views))]
+        first = self.further(0)
+        self.floats = _Floats(first, map(populations.__getitem__, range(len(populations))), own_effect)
+        self.rises = [first.rises(measure) for measure in range(len(views))]
         self.rates = program.rate_table
         self.rounded = np.array(self.rates.rounded_thresholds)
         self.values = np.empty((len(views), len(views[0].array)))

@@ -6,8 +6,11 @@ import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 from collections import Counter
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -149,6 +152,17 @@ def test_the_same_run_again_changes_nothing(months, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "paid").rglob("*")}
     assert hensa.score_dataset(months, tmp_path / "paid", PROGRAM) == manifest == Manifest.load(tmp_path / "paid")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "paid").rglob("*")} == before
+
+
+def test_pandas_is_not_imported_to_score_files(tmp_path):
+    pq.write_table(rows_of(0), tmp_path / "rows.parquet")
+    run = """
+import sys, hensa
+hensa.score_dataset("rows.parquet", "paid", hensa.Program.load("hapitas-friend"))
+sys.exit("pandas" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", run], cwd=tmp_path).returncode == 0
+    assert find_spec("pandas")
 
 
 def test_another_run_is_refused_until_it_may_overwrite(months, tmp_path):

@@ -68,6 +68,11 @@ def test_csv_is_looked_through_by_the_workers(rows, tmp_path, client):
     assert hensa.score_dataset(tmp_path / "text", tmp_path / "shared", PROGRAM, client=client) == alone
 
 
+def test_the_first_work_of_a_stage_is_dealt_to_all_workers(client):
+    found = list(Cluster(client, None).map(lambda _: os.getpid(), range(6)))
+    assert sorted(found[:3]) == sorted(found[3:]) == sorted(client.run(os.getpid).values())
+
+
 @pytest.mark.parametrize("stage", ["read", "population", "score"])
 def test_a_worker_that_is_killed_changes_nothing(rows, tmp_path, client, stage):
     alone = hensa.score_dataset(rows, tmp_path / "alone", PROGRAM)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 from distributed import CancelledError, Client, Future, KilledWorker, wait
@@ -39,8 +40,8 @@ class Cluster:
         if not isinstance(client, Client) or client.asynchronous:
             raise HensaError(f"client is {client!r:.80}; it must be a distributed.Client that is not asynchronous.")
         self._client, self._progress = client, progress
-        self._n_threads = sum(client.nthreads().values())
-        if not self._n_threads:
+        self._workers = [worker for worker, threads in client.nthreads().items() for _ in range(threads)]
+        if not self._workers:
             raise HensaError("The cluster of client has no workers; start some: dask worker SCHEDULER.")
 
     def run(self, stage: str, rows: int, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -66,11 +67,15 @@ class Cluster:
         # Kept by one worker, which passes it on to the others. As the result of a task it is made again if that worker
         # dies, which what is scattered is not.
         shared = self._client.submit(_same, work, pure=False)
+        # The scheduler gives work to those who have what it needs, which at first is that one, and is slow to share it
+        # out before it knows how long it takes. So the first items are dealt to all workers, unless one is gone by then.
+        places = chain(self._workers, self._workers, repeat(None))
         waiting: deque[Future] = deque()
         try:
-            for item in items:
-                waiting.append(self._client.submit(_do, shared, item, hensa.__version__, pure=False))
-                while len(waiting) >= 2 * self._n_threads:
+            for item, place in zip(items, places, strict=False):
+                how = {"pure": False, "workers": place, "allow_other_workers": place is not None}
+                waiting.append(self._client.submit(_do, shared, item, hensa.__version__, **how))
+                while len(waiting) >= 2 * len(self._workers):
                     yield self._result(waiting[0], tell)
                     waiting.popleft()
             while waiting:

@@ -11,6 +11,7 @@ parquet.thrift of github.com/apache/parquet-format numbers its fields.
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from inspect import signature
 from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
@@ -20,6 +21,9 @@ __all__ = ["ROW_GROUP", "Part", "spans", "write"]
 
 ROW_GROUP = 1 << 20
 MAGIC = b"PAR1"
+# Pages of a mebibyte, as pyarrow makes them where it has no such option: pages of 20,000 rows, its new default, take a
+# twentieth longer to write and a quarter longer to read.
+PAGES = {"max_rows_per_page": ROW_GROUP} if "max_rows_per_page" in signature(pq.ParquetWriter).parameters else {}
 
 Part: TypeAlias = pa.Table | Callable[[], pa.Table]
 """A table, or what makes one on the thread that encodes it."""
@@ -138,7 +142,7 @@ def _encoded(column: pa.Table) -> Encoded:
 def _written(schema: pa.Schema, table: pa.Table | None = None, **options: Any) -> memoryview:
     """A file with the table as its one row group, or with none."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True, **options) as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True, **PAGES, **options) as writer:
         if table is not None:
             writer.write_table(table, max(table.num_rows, 1))
     return memoryview(sink.getvalue())

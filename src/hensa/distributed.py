@@ -68,7 +68,7 @@ class Cluster:
         # dies, which what is scattered is not.
         shared = self._client.submit(_same, work, pure=False)
         # The scheduler gives work to those who have what it needs, which at first is that one, and is slow to share it
-        # out before it knows how long it takes. So the first items are dealt to all workers, unless one is gone by then.
+        # out before it knows how long it takes. So the first items are dealt to all workers that are still there.
         places = chain(self._workers, self._workers, repeat(None))
         waiting: deque[Future] = deque()
         try:

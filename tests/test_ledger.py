@@ -103,7 +103,7 @@ def test_a_month_worked_by_hand():
     assert report["counts"]["referrers"] == 2
 
 
-def test_a_month_far_from_all_entries_is_found_with_their_months():
+def test_a_month_that_no_entry_is_of_is_found_with_their_months():
     passbook = passbook_of(
         entry(used="2019-08-31", entered="2019-09-01", judged="2019-09-02"),
         entry(used="2019-10-31", entered="2019-11-01", judged="2019-11-02"),
@@ -115,7 +115,22 @@ def test_a_month_far_from_all_entries_is_found_with_their_months():
     with pytest.raises(DataError, match=r"2 far_entries \(such as '2019-09 to 2019-11'\)"):
         hensa.referrer_rows(PAIR, passbook, "2031-10", strict=True)
     assert findings(hensa.referrer_rows(PAIR, passbook_of(), "2031-10")) == {}
-    assert findings(hensa.referrer_rows(PAIR, passbook, "2019-10")) == {}
+    assert findings(hensa.referrer_rows(PAIR, passbook, "2019-11")) == {}
+
+
+@pytest.mark.parametrize(
+    ("last", "found"),
+    [
+        ({"judged": "2019-10-31", "status": "valid"}, {}),
+        ({"judged": "2019-09-30", "status": "valid"}, {"far_entries": 2}),
+        ({"judged": None, "status": "pending"}, {"far_entries": 2}),
+        ({"judged": None, "status": "pending", "used": "2019-10-31"}, {}),
+    ],
+)
+def test_a_passbook_that_ends_before_the_month_is_found_though_its_ads_count_for_ad_users(last, found):
+    entries = entry(used="2019-09-01", judged="2019-09-03"), entry(**{"used": "2019-09-29", **last})
+    table = hensa.referrer_rows(PAIR, passbook_of(*entries), "2019-10")
+    assert (findings(table), table["ad_users"].to_pylist()) == (found, [1])
 
 
 def test_january_follows_december():
@@ -434,7 +449,8 @@ MESSY = {
         "incomplete_entries", [(1, None, BEFORE), (2, 1, BEFORE)], [entry(status=None)], 1, (0, 0, 0, 1, 0),
     ),
     "a valid entry that was never judged": (
-        "unjudged_entries", [(1, None, BEFORE), (2, 1, BEFORE)], [entry(judged=None)], 1, (0, 1, 0, 1, 0),
+        "unjudged_entries", [(1, None, BEFORE), (2, 1, BEFORE)], [entry(judged=None), entry(points=1)], 1,
+        (0, 1, 1, 1, 0),
     ),
     "valid entries without points": (
         "unjudged_entries", [(1, None, BEFORE), (2, 1, BEFORE)], [entry(points=None), entry(points=None, used=None)], 2,
@@ -476,7 +492,7 @@ def test_a_strict_run_ends_at_messy_input(case):
 def test_every_finding_has_a_case():
     # Undated entries are found for rows of friends (test_friend_benefits), repeated ones if there is a column entry_id:
     # see test_different_entries_of_one_entry_id_are_kept_and_found; for far ones see
-    # test_a_month_far_from_all_entries_is_found_with_their_months.
+    # test_a_month_that_no_entry_is_of_is_found_with_their_months.
     others = {"undated_entries", "repeated_entries", "far_entries"}
     assert {case[0] for case in MESSY.values()} == set(FINDINGS) - others
 

@@ -58,7 +58,7 @@ FINDINGS = {
     "duplicate_entries": "counted entries equal to another: dropped",
     "repeated_entries": "counted entries that differ from another of the same member and entry_id: kept",
     "unknown_entries": "counted entries of neither a member nor a referrer: dropped",
-    "far_entries": "ads, of other months than the one paid and the one before, which may be mistyped: none counts",
+    "far_entries": "ads, none of them of the month that is paid, which may be mistyped: no points",
 }
 """What is found in messy input, and what becomes of it; any of it ends a strict run."""
 
@@ -707,15 +707,18 @@ class Ledger:
         self._find_far_entries()
 
     def _find_far_entries(self) -> None:
-        """Whether all entries are of months far from the one that is paid, as when it is mistyped."""
-        previous, _, end = self._starts
-        near, count, first, last = self._one(f"""
-            SELECT bool_or(used OR paid OR coalesce(other_month >= {previous} AND other_month < {end}, false)),
-                sum(copies) FILTER (other_month IS NOT NULL),
-                strftime(min(other_month), '%Y-%m'), strftime(max(other_month), '%Y-%m')
-            FROM entries
+        """Whether no entry is of the month that is paid, as when it is mistyped."""
+        _, start, _ = self._starts
+        reached, count, first, last = self._one(f"""
+            WITH months AS (
+                SELECT copies, coalesce(other_month, date_trunc('month', coalesce(judged_at, used_at))::DATE) AS month
+                FROM entries
+            )
+            SELECT bool_or(month = {start}), sum(copies) FILTER (month IS NOT NULL),
+                strftime(min(month), '%Y-%m'), strftime(max(month), '%Y-%m')
+            FROM months
         """)
-        if not near:
+        if not reached:
             self._find("far_entries", count, first if first == last else f"{first} to {last}")
 
     def count(self) -> None:

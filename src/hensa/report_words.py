@@ -311,7 +311,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "ledger.duplicate_entries": "件の明細が重複：除外しました",
         "ledger.repeated_entries": "件の明細が同じ会員・同じ entry_id の別の明細と食い違い：残しました",
         "ledger.unknown_entries": "件の明細が会員でも紹介者でもない：除外しました",
-        "ledger.far_entries": "件の明細がどれも対象月・前月のものではない：月の指定違いかもしれません（支払いなし）",
+        "ledger.far_entries": "件の広告の明細がどれも対象月のものではない：月の指定違いかもしれません（支払いなし）",
         "run": "作成の記録",
         "run_lead_inside": "{command} がファイルに書いた記録によります。",
         "run_lead_beside": "{command} がファイルの隣に書いた記録によります。",

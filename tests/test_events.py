@@ -665,6 +665,11 @@ def test_an_error_names_the_file_that_it_is_about(files):
     assert done.stderr.startswith(
         f"hensa: {files / 'rows.csv'}: Column 'entered' is 'soon' in row 0 (line 2); it must be a time"
     )
+    (files / "rows.csv").write_text("member,friends,before,entered\na,1.5,1,2020-03-01\n")
+    done = hensa_command("rank", files / "rows.csv", "-o", files / "o.csv", "-e", files / "spring.toml")
+    assert done.exit_code == 1
+    found = "line 2, column friends: '1.5' is not a whole number, such as 10 or 10.0."
+    assert done.stderr == f"hensa: {files / 'rows.csv'}: {found}\n"
     assert not (files / "o.csv").exists()
 
 

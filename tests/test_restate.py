@@ -196,6 +196,16 @@ def test_runs_that_cannot_be_compared_are_refused(before, after, options, messag
         hensa.restate(before, after, **options)
 
 
+def test_runs_of_two_months_are_refused():
+    rows = {"referrer_id": [1], "cumulative_referrals": [3], "own_points": [0], "friend_points": [100]}
+    july, august = (hensa.score(rows, hensa.Program.load("hapi-tomo"), month=month) for month in ("2019-07", "2019-08"))
+    with pytest.raises(DataError, match=r"^The runs are of the months 2019-07 and 2019-08; two runs of one month are"):
+        hensa.restate(july, august)
+    for other in (july, PAID):  # whose month is not known
+        assert hensa.restate(other, july).counts["missing_before"] == 0
+        assert hensa.restate(july, other).counts["missing_after"] == 0
+
+
 # --- properties -------------------------------------------------------------------------------------------------------
 
 points = st.one_of(st.none(), st.integers(-5, 20), st.integers(-(2**62), 2**62))
@@ -347,6 +357,64 @@ def test_an_error_names_the_file_that_it_is_about(files):
             "every id may stand once.\n"
         )
     assert not (files / "due.csv").exists()
+
+
+def test_points_that_are_no_whole_number_are_named_by_line_and_column(files):
+    (files / "half.csv").write_text("referrer_id,reward\n1,100\n2,200.5\n")
+    done = hensa_command("restate", files / "corrected.csv", files / "half.csv", "-o", files / "due.csv")
+    assert done.exit_code == 1
+    found = "line 3, column reward: '200.5' is not a whole number, such as 10 or 10.0."
+    assert done.stderr == f"hensa: {files / 'half.csv'}: {found}\n"
+
+
+FLAT = """
+name = "{}"
+rule = {{ kind = "standard-score", measures = [{{ column = "n" }}] }}
+rates = {{ steps = [[0, {}]] }}
+reward = {{ base = "b" }}
+"""
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Paid files by their names: by 10% of July and of August, by 20%, and by 20% under the name of the 10%."""
+    (tmp_path / "rows.csv").write_text("referrer_id,n,b\n1,3,100\n")
+    for out, name, rate, month in (
+        ("july", "low", 10, "2019-07"), ("august", "low", 10, "2019-08"), ("high", "high", 20, "2019-07"),
+        ("other", "low", 20, "2019-07"),
+    ):  # fmt: skip
+        program = tmp_path / f"{name}.toml"
+        program.write_text(FLAT.format(name, rate))
+        for suffix in ("csv", "parquet"):
+            options = ("-o", tmp_path / f"{out}.{suffix}", "-p", program, "--month", month)
+            assert hensa_command("score", tmp_path / "rows.csv", *options).exit_code == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_command_refuses_runs_of_two_months(runs, suffix):
+    paths = runs / f"july.{suffix}", runs / f"august.{suffix}"
+    done = hensa_command("restate", *paths, "-o", runs / "due.csv")
+    assert done.exit_code == 1
+    assert "The runs are of the months 2019-07 and 2019-08" in done.stderr
+    assert not (runs / "due.csv").exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        ("july", None),
+        ("high", "The runs are by different rules: low before and high after\n"),
+        ("other", "The runs are by different rules: two that are named low\n"),
+    ],
+)
+def test_the_command_says_that_two_runs_are_by_different_rules(runs, after, told, suffix):
+    done = hensa_command("restate", runs / "july.csv", runs / f"{after}.{suffix}", "-o", runs / "due.csv")
+    assert done.exit_code == 0
+    assert ("different rules" in done.stderr) == (told is not None)
+    assert (told or "") in done.stderr
+    assert hensa_command("verify", runs / "due.csv").exit_code == 0
 
 
 @pytest.mark.parametrize(

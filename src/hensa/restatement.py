@@ -12,6 +12,7 @@ from hensa.columns import exact_sum, integers_of, table_of
 from hensa.counts import Count
 from hensa.errors import DataError
 from hensa.ids import identify, ids_of, naming_table, order_of, refuse_repeats, shown_id
+from hensa.scoring import MONTH
 
 __all__ = ["STATUSES", "Policy", "Restatement", "restate"]
 
@@ -106,7 +107,7 @@ def restate(
     ------
     DataError
         A column is missing or of a wrong type; an id is null or there twice; points or a delta are beyond int64; the
-        policy is neither.
+        policy is neither; the runs are of two months, as the metadata of their schemas say.
 
     Examples
     --------
@@ -178,12 +179,15 @@ def _matched(
     runs: dict[str, Any], names: Sequence[str], points: str
 ) -> tuple[pa.Table, list[npt.NDArray[np.int32]], list[tuple[Int64s, npt.NDArray[np.bool_]]]]:
     """The distinct ids; of each run, the number of every row's id, and its points and whether it has any."""
-    ids, values = [], []
+    ids, values, months = [], [], list[str]()
     for label, run in runs.items():
         with naming_table(label):
             table = table_of(run)
+            months += [month.decode(errors="replace")] if (month := (table.schema.metadata or {}).get(MONTH)) else []
             ids.append(ids_of(table, names))
             values.append(integers_of(table, points, negative="allow"))
+    if len(set(months)) > 1:
+        raise DataError(f"The runs are of the months {months[0]} and {months[1]}; two runs of one month are compared.")
     codes, distinct = identify(*ids)
     for label, own in zip(runs, codes, strict=True):
         with naming_table(label):

@@ -17,7 +17,10 @@ from hensa.program import PerEvent, Program, Stages
 from hensa.stages import StageJudge
 from hensa.threads import UNIT, share_out
 
-__all__ = ["of_month", "score"]
+__all__ = ["MONTH", "of_month", "score"]
+
+MONTH = b"hensa.month"
+"""Where the schema of scored rows keeps the month that is paid."""
 
 _TYPES = {"score": pa.float64(), "rate": pa.float64(), "step": pa.uint16(), "stage": pa.uint16(), "reward": pa.int64()}
 _FIELDS = {name: pa.field(name, type_) for name, type_ in _TYPES.items()}
@@ -169,7 +172,7 @@ def of_month(table: pa.Table, program: Program, month: str | None, any_month: bo
         counted = month
     if counted != month and not any_month:
         raise DataError(f"The rows were counted for {counted}, and the month of the run is {month}.")
-    return table.replace_schema_metadata({**metadata, b"hensa.month": month})
+    return table.replace_schema_metadata({**metadata, MONTH: month})
 
 
 def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> tuple[str, ...]:

@@ -1,12 +1,15 @@
 """`hensa rank`, `hensa restate` and `hensa compensate`."""
 
 import json
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
+import pyarrow as pa
+
 import hensa
 from hensa import audit
-from hensa.audit import Fingerprints, Rules
+from hensa.audit import Fingerprints, Record, Rules
 from hensa.cli.options import (
     AsJson,
     EventFile,
@@ -20,8 +23,11 @@ from hensa.cli.options import (
     readable_or_none,
 )
 from hensa.counts import Count
+from hensa.errors import HensaError
 from hensa.events import Event, entered_by
 from hensa.files import naming, read, replacing, write
+from hensa.program import Program
+from hensa.scoring import MONTH
 from hensa.terminal import Run, boards_of, boards_table, restatement_table, say, show, totals_table, typer
 from hensa.totals import total_of
 
@@ -54,7 +60,7 @@ def rank(
     run = Run()
     with Fingerprints(source) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
-            rows = read(source, rules.numbers)
+            rows = read(source, rules.numbers, rules.numbers)
         with run.stage("rank"), naming(source):
             boards = hensa.rank(rows, rules, top)
             entrants = int(entered_by(rows, rules, rules.entry_until).sum())
@@ -99,7 +105,7 @@ def restate(
     run = Run()
     with Fingerprints(before, after) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
-            paid, corrected = (read(path, [points]) for path in (before, after))
+            (paid, paid_by), (corrected, corrected_by) = (_run(path, points) for path in (before, after))
         with run.stage("restate"), naming_each(before=before, after=after):
             restatement = hensa.restate(paid, corrected, policy.value, id=id or "referrer_id", points=points)
         found = restatement.table
@@ -113,7 +119,26 @@ def restate(
     else:
         say(restatement.title)
         show(restatement_table(restatement))
+    if paid_by and corrected_by and paid_by != corrected_by:
+        names = [run.name for run in (paid_by, corrected_by)]
+        which = f"two that are named {names[0]}" if names[0] == names[1] else f"{names[0]} before and {names[1]} after"
+        say(f"The runs are by different rules: {which}")
     run.report(sum(restatement.counts.values()))
+
+
+def _run(path: str, points: str) -> tuple[pa.Table, Program | Event | None]:
+    """A run with its month, if it has one, and the rules that it was made by, if its record says."""
+    table = read(path, [points], [points])
+    with suppress(HensaError):  # of a record of another version, say, which is not needed
+        record = Record.within(table.schema) if path == "-" else Record.find(path)
+        match record and record.run:
+            case audit.Score(program=rules, month=month):
+                if month is not None:
+                    table = table.replace_schema_metadata({**(table.schema.metadata or {}), MONTH: month})
+                return table, rules.program
+            case audit.Rank(event=rules):
+                return table, rules.event
+    return table, None
 
 
 def compensate(
@@ -139,7 +164,7 @@ def compensate(
     with Fingerprints(source, boards) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             rows = read(source, ())
-            standing = None if boards is None else read(boards, ["rank"])
+            standing = None if boards is None else read(boards, ["rank"], ["rank"])
         with run.stage("compensate"), naming_each(rows=source, boards=boards):
             paid = hensa.compensate(rows, rules, standing)
         inputs = [(source, rows.num_rows), *([(boards, standing.num_rows)] if boards and standing is not None else [])]

@@ -242,10 +242,10 @@ def fingerprint(task: Task, seen: Survey, advance: Advance = _nobody) -> Input:
     file = seen.file
     with naming(file.shown):
         with task.source.filesystem.open_input_stream(file.path, compression=None) as stream:
-            digest, n_bytes = hashlib.sha256(), 0
-            while data := stream.read(1 << 20):
-                digest.update(data)
-                n_bytes += len(data)
+            digest, n_bytes, buffer = hashlib.sha256(), 0, memoryview(bytearray(1 << 20))
+            while size := stream.readinto(buffer):
+                digest.update(buffer[:size])
+                n_bytes += size
         check_unchanged(task, file, n_bytes)
     advance(seen.rows)
     return Input(name=file.name, rows=seen.rows, bytes=n_bytes, sha256=digest.hexdigest())

@@ -463,7 +463,7 @@ def test_a_rate_that_is_no_decimal_is_refused(rate):
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 ENGLISH = """\
-Hapitas Friend (ハピタスフレンド): referrers by new referrals and active friends
+Hapitas Friend (ハピタスフレンド)
 Your rate is 9.8% and your reward 9,800 points.
 You are compared with a population of 100 members.
 New referrals: you have 10. The mean is 59.9 and the standard deviation 496.49873, so your standard score is \
@@ -481,7 +481,7 @@ Not published, and filled in by us: that the variance divides by n, the standard
 same, how points are rounded."""
 
 JAPANESE = """\
-Hapitas Friend (ハピタスフレンド): referrers by new referrals and active friends
+Hapitas Friend (ハピタスフレンド)
 ポイント率は9.8%、付与ポイントは9,800ポイントです。
 集計対象の100人と比べています。
 新規紹介登録者数は10人です。平均は59.9、標準偏差は496.49873なので、偏差値は（10 - 59.9）÷ 496.49873 + 50 = 49.8995です。
@@ -542,6 +542,27 @@ def test_a_score_just_below_a_threshold_does_not_look_like_it():
     assert "Your score is this standard score: 49.9999996." in text
 
 
+def test_one_point_is_told_in_the_singular():
+    rows = {name: [1, 1] for name in HAPITAS.columns} | {"friend_points": [15, 15]}  # 10% of 15, rounded down
+    assert "your reward 1 point." in explained(rows, 0).text
+    assert "rounded down, so your reward is 1 point." in explained(rows, 0).text
+    assert "付与ポイントは1ポイントです。" in explained(rows, 0, lang="ja").text
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        # mean 2^27 + 1/4 and SD 2^27 - 1/4: of the value all digits, of the others those before the point
+        ((0.5, 2.0**28), "you have 0.5. The mean is 134,217,728 and the standard deviation 134,217,728, so"),
+        ((1234567.875, 1234569.875), "you have 1,234,567.875. The mean is 1,234,568.9 and the standard deviation 1, "),
+        ((0.0, 2.0**-16), "you have 0. The mean is 0.0000076293945 and the standard deviation 0.0000076293945, so"),
+        ((300.0, 100.0), "you have 300. The mean is 200 and the standard deviation 100, so"),
+    ],
+)
+def test_large_and_small_numbers_are_told_without_exponents(values, told):
+    assert told in explained({"x": list(values)}, 0, program("x", [(0, 1), (50, 2)], None)).text
+
+
 def test_weights_scale_and_a_share_are_told():
     rules = program(
         [("x", 2), ("y", 1)], [(0, "0.01"), (50, "0.5")], rule={"scale": 10, "ddof": 1}, rates={"unit": "share"}, cap=3
@@ -600,7 +621,7 @@ def staged(friends, own_points, before=0, points=1001, **options):
 def test_a_stage_in_words():
     # 505 friends are on stage 7 of 500, at 40%: floor(400.4) + 5,000 for reaching it; stage 8 takes 1,000
     text = """\
-Hapi-tomo (ハピ友): referrers by stages of friends or own points
+Hapi-tomo (ハピ友)
 Your rate is 40% and your reward 5,400 points.
 Friends: you have 505, which reaches stage 7.
 Own points: you have 100, which reaches no stage.
@@ -789,7 +810,7 @@ def test_share_hapi_in_words():
     # 3 x 100 + 12 x 100 points each
     row = {"registrations": 3, "first_valid_ads": 12}
     text = """\
-Share-hapi (シェアハピ): fixed points for registrations and first ads, 2019-09
+Share-hapi (シェアハピ), 2019-09
 The referrer is paid 1,500 points.
 Friends are paid 1,500 points.
 Registrations: 3; 100 points each to the referrer, 300 in all; 100 points each to the friend, 300 in all.
@@ -860,7 +881,7 @@ def test_a_month_outside_the_dates_is_refused_unless_any_is_allowed():
         explained(WORKED, 0, month="2019-09")
     found = explained(WORKED, 0, month="2019-09", any_month=True)
     assert found.to_dict()["month"] == "2019-09"
-    assert found.text.splitlines()[0].endswith("referrers by new referrals and active friends, 2019-09")
+    assert found.text.splitlines()[0] == "Hapitas Friend (ハピタスフレンド), 2019-09"
 
 
 SITES = {
@@ -932,7 +953,7 @@ def test_the_command_explains_a_row_among_its_cohort(tmp_path):
 
 def test_the_command_explains_a_month(month, tmp_path):
     options = ("explain", month, "--id", "000", "--month")
-    assert hensa_command(*options, "2019-10").stdout.splitlines()[0] == f"{HAPITAS.title}, 2019-10"
+    assert hensa_command(*options, "2019-10").stdout.splitlines()[0] == f"{HAPITAS.short_title}, 2019-10"
     refused = hensa_command(*options, "2019-09")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "Program 'hapitas-friend' holds from 2019-10-01" in refused.stderr

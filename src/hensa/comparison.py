@@ -423,5 +423,5 @@ def _scaled(program: Program, factor: Decimal, places: int) -> Program:
     steps = tuple(
         Step(step.threshold, Decimal(floor(Fraction(step.rate) * units)).scaleb(-places)) for step in rates.steps
     )
-    title = f"{program.title or program.name}, its rates times {factor}"
+    title = f"{program.short_title}, its rates times {factor}"
     return replace(program, name=f"{program.name}-scaled", title=title, rates=replace(rates, steps=steps))

@@ -23,7 +23,7 @@ Words: TypeAlias = Mapping[str, str]
 
 WORDS: dict[str, Words] = {
     "en": {
-        "paid": "Your rate is {rate} and your reward {points} points.",
+        "paid": "Your rate is {rate} and your reward {points:point}.",
         "rated": "Your rate is {rate}.",
         "unscored": "You have no score.",
         "missing": "{name}: not known.",
@@ -43,7 +43,7 @@ WORDS: dict[str, Words] = {
         "highest": "A score of {threshold} or more is on step {step}, the highest, which pays {rate}.",
         "only": "Every score is on step {step}, which pays {rate}.",
         "off_table": "A score below {above} is on no step and pays nothing.",
-        "reward": "{base}: {value} x {rate} = {product}{rounded}{capped}, so your reward is {points} points.",
+        "reward": "{base}: {value} x {rate} = {product}{rounded}{capped}, so your reward is {points:point}.",
         "floor": ", rounded down",
         "half_up": ", rounded half up",
         "ceil": ", rounded up",
@@ -80,9 +80,9 @@ WORDS: dict[str, Words] = {
         "on_no_stage": "{name}: you have {amount}, which reaches no stage.",
         "stage": "You are on the highest of these, stage {stage}, which pays {rate}.",
         "no_stage": "You are on no stage, and nothing is paid.",
-        "bonus": "Stages that you reach for the first time pay {bonus} points once.",
+        "bonus": "Stages that you reach for the first time pay {bonus:point} once.",
         "stage_reward": "{base}: {value} x {rate} = {product}{rounded}; with what is paid once{capped}, your reward is "
-        "{points} points.",
+        "{points:point}.",
         "no_next_stage": "There is no higher stage.",
         "next_stage": "The next stage, {stage}, pays {rate}. Any one of these reaches it or a higher one:",
         "named_stage": "A rate of {wanted} or more is paid from stage {stage} on. Any one of these reaches it:",
@@ -92,12 +92,12 @@ WORDS: dict[str, Words] = {
         "rule.criteria": "what reaches the stages",
         "rule.previous": "which stage counts as the one before",
         "rates.stage": "the rate of stage {step}",
-        "referrer_paid": "The referrer is paid {points} points.",
-        "friend_paid": "Friends are paid {points} points.",
+        "referrer_paid": "The referrer is paid {points:point}.",
+        "friend_paid": "Friends are paid {points:point}.",
         "unpaid": "It is not known what is paid.",
         "event": "{name}: {amount}{clauses}.",
-        "to_referrer": "; {each} points each to the referrer, {points} in all",
-        "to_friend": "; {each} points each to the friend, {points} in all",
+        "to_referrer": "; {each:point} each to the referrer, {points} in all",
+        "to_friend": "; {each:point} each to the friend, {points} in all",
         "to_nobody": "; nothing is paid for these",
         "rule.events": "the points for {step}",
         "rule.campaigns": "the points for {step} in this month",
@@ -341,7 +341,7 @@ def explain(
         case PerEvent():
             facts |= _event_facts(row, program.rule, program, month)
             lines = _event_lines(facts, lang)
-    title = WORDS[lang]["comma"].join(filter(None, (facts["title"], month)))
+    title = WORDS[lang]["comma"].join(filter(None, (program.short_title, month)))
     return Explanation(facts, "\n".join([title, *lines]))
 
 
@@ -480,7 +480,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
                 yield words["all_alike"].format(name=_name(measure["column"], lang))
         return
     step, rate, reward = facts["step"], _percent(facts["rate"], rates.unit), facts["reward"]
-    yield words["paid" if reward else "rated"].format(rate=rate, points=reward and f"{reward['points']:,}")
+    yield words["paid" if reward else "rated"].format(rate=rate, points=reward and Count(reward["points"]))
     named_cohort = facts["cohort"] or {}
     yield words["cohort" if named_cohort else "population"].format(
         count=Count(facts["count"]),
@@ -491,8 +491,8 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
             name=_name(measure["column"], lang),
             amount=_count(measure["value"], measure["column"], lang),
             value=_number(measure["value"]),
-            mean=_number(measure["mean"]),
-            sd=_number(measure["sd"]),
+            mean=_rounded(measure["mean"]),
+            sd=_rounded(measure["sd"]),
             scale="" if rule.scale == 1 else f" x {_number(rule.scale)}",
             centre=_number(rule.centre),
             standard_score=f"{measure['standard_score']:,.4f}",
@@ -631,7 +631,7 @@ def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
             yield words["missing"].format(name=_name(name, lang))
         return
     rate = _percent(facts["rate"], unit)
-    yield words["paid" if reward else "rated"].format(rate=rate, points=reward and f"{reward['points']:,}")
+    yield words["paid" if reward else "rated"].format(rate=rate, points=reward and Count(reward["points"]))
     for criterion in facts["criteria"]:
         yield words["on_stage" if criterion["stage"] else "on_no_stage"].format(
             name=_name(criterion["column"], lang),
@@ -641,7 +641,7 @@ def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
     yield words["stage" if facts["stage"] else "no_stage"].format(stage=facts["stage"], rate=rate)
     if reward:
         if reward["bonus"]:
-            yield words["bonus"].format(bonus=f"{reward['bonus']:,}")
+            yield words["bonus"].format(bonus=Count(reward["bonus"]))
         yield _reward_line("stage_reward" if reward["bonus"] else "reward", reward, program, rate, lang)
     for key, sentence in (("next_step", "next_stage"), ("named_rate", "named_stage")):
         target = facts[key]
@@ -692,12 +692,12 @@ def _event_lines(facts: Facts, lang: Lang) -> Iterator[str]:
             if event["count"] is None:
                 yield words["missing"].format(name=_name(event["column"], lang))
         return
-    yield words["referrer_paid"].format(points=f"{facts['reward']:,}")
+    yield words["referrer_paid"].format(points=Count(facts["reward"]))
     if facts["friend_reward"] is not None:
-        yield words["friend_paid"].format(points=f"{facts['friend_reward']:,}")
+        yield words["friend_paid"].format(points=Count(facts["friend_reward"]))
     for event in facts["events"]:
         clauses = [
-            words[f"to_{side}"].format(each=f"{event[side]:,}", points=f"{event['count'] * event[side]:,}")
+            words[f"to_{side}"].format(each=Count(event[side]), points=f"{event['count'] * event[side]:,}")
             for side in ("referrer", "friend")
             if event[side]
         ]
@@ -723,7 +723,7 @@ def _reward_line(sentence: str, reward: Facts, program: Program, rate: str, lang
         product=_number(product),
         rounded=words[program.reward.rounding] if product % 1 else "",
         capped=cap if reward["is_capped"] else "",
-        points=f"{reward['points']:,}",
+        points=Count(reward["points"]),
     )
 
 
@@ -771,12 +771,17 @@ def _number(value: Any) -> str:
         case None:
             return ""
         case float():
-            return f"{value:,.8g}"
+            value = Decimal(repr(value)).normalize()
         case Fraction():
             return f"{value.numerator:,}" if value.denominator == 1 else str(value)
         case str():
             value = Decimal(value)
     return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"
+
+
+def _rounded(value: float) -> str:
+    """With 8 digits, or all of those before the point."""
+    return _number(Decimal(f"{value:.8g}" if abs(value) < 10**8 else f"{value:.0f}"))
 
 
 def _percent(rate: str, unit: str) -> str:

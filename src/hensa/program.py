@@ -697,6 +697,17 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
             refuse("rule.bonuses", f"an array of {len(rule.bonuses)}", "none without [reward]")
 
     @property
+    def short_title(self) -> str:
+        """The title up to where it goes on with a description; the name if there is none.
+
+        Examples
+        --------
+        >>> Program.load("hapitas-friend").short_title
+        'Hapitas Friend (ハピタスフレンド)'
+        """
+        return (self.title or self.name).partition(": ")[0]
+
+    @property
     def rate_table(self) -> RateTable:
         """The rates, for what needs them.
 

@@ -322,7 +322,7 @@ def _program_data(program: Program, population: Population, lang: Lang) -> Data:
         _stage_data(program.rule) if isinstance(program.rule, Stages) else _score_data(program, population, lang)
     )
     return {
-        "title": (program.title or program.name).partition(": ")[0],
+        "title": program.short_title,
         "dates": _dates(program, _WORDS[lang]),
         "ours": _ours(program, lang),
         "standing": program.standing,

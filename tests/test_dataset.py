@@ -1,5 +1,6 @@
 """Datasets: the bits of one table, whatever the files; the old state or the whole new one, whatever happens."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -336,10 +337,27 @@ def test_a_row_that_cannot_be_scored_is_named_with_its_file_and_nothing_is_left(
     columns["new_referrals"] = [1.0, 2.0, 3.0] * 100
     columns["new_referrals"][217] = float("nan")
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
-    message = "rows.parquet, counted from row 200: Column 'new_referrals' is nan in row 17"
+    message = "rows.parquet: Column 'new_referrals' is nan in row 217;"
     with pytest.raises(DataError, match=message):
         hensa.score_dataset(tmp_path / "rows.parquet", tmp_path / "paid", PROGRAM)
     assert os.listdir(tmp_path) == ["rows.parquet"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_row_of_csv_that_cannot_be_scored_is_named_with_its_line(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(fragments, "BATCH", 100)
+    monkeypatch.setattr(fragments, "ROW_GROUP", 100)
+    lines = ["name,x", '"two\nlines",1', *["one,1"] * 216, "", "bad,-1"]
+    rules = program([("x", 1, "error")], base=None)
+    opener = gzip.open if suffix.endswith(".gz") else open
+    with opener(tmp_path / f"rows{suffix}", "wt") as file:
+        file.write("\n".join(lines))
+    where = f"rows{suffix}: Column 'x' is -1 in row 217 (line 221);"
+    elsewhere = arrow_fs.SubTreeFileSystem(str(tmp_path), arrow_fs.LocalFileSystem())
+    for source, filesystem in ((tmp_path / f"rows{suffix}", None), (f"rows{suffix}", elsewhere)):
+        with pytest.raises(DataError, match=re.escape(where)):
+            hensa.score_dataset(source, tmp_path / "paid", rules, filesystem=filesystem)
+    assert os.listdir(tmp_path) == [f"rows{suffix}"]
 
 
 def test_a_file_that_is_changed_during_the_run_ends_it(months, tmp_path):

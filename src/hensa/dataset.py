@@ -27,7 +27,7 @@ from hensa.audit import Input, Record, RecordedPopulation, Rules, Score, as_stor
 from hensa.cohorts import names_of
 from hensa.counts import Count
 from hensa.errors import DataError, HensaError
-from hensa.files import RECORD, format_of, naming, write
+from hensa.files import RECORD, counted_from, format_of, naming, open_text, with_lines, write
 from hensa.fragments import PIECE_BYTES, File, Fragment, Source, Survey, agreed, cut, find, pieces, survey
 from hensa.manifest import Manifest, Part, Staging, Written, hash_of, keep_part, kept_part, new_path, rows_in
 from hensa.parquet import ROW_GROUP
@@ -225,7 +225,7 @@ def plan(
     for seen in surveys:
         if made and seen.schema.metadata == surveys[0].schema.metadata:  # which may tell the month of the rows
             continue
-        with _naming_rows(seen.file.shown, 0):
+        with _naming_rows(task.source, seen.file):
             rows = _no_rows(pa.schema([*schema, *wanted], seen.schema.metadata))
             made.append(task.stored(task.scored(rows, population)).schema)
     return Plan(task, tuple(surveys), fragments, made[0])
@@ -271,7 +271,7 @@ def take(task: Task, fragment: Fragment, advance: Advance = _nobody) -> Populati
     schema, found = pieces(task.source, fragment, names, task.keys)
     parts = []
     for start, rows in found:
-        with _naming_rows(fragment.file.shown, start):
+        with _naming_rows(task.source, fragment.file, start):
             parts.append(take_population(rows, task.program, by=task.by or None, threads=1))
         advance(rows.num_rows)
     return merged(parts or [take_population(_no_rows(schema), task.program, by=task.by or None)])
@@ -332,7 +332,7 @@ def _paid(
 
     def parts() -> Iterator[pa.Table]:
         for start, rows in found:
-            with _naming_rows(fragment.file.shown, start):
+            with _naming_rows(task.source, fragment.file, start):
                 paid = task.scored(rows, population)
             totals.add(paid)
             yield task.stored(paid)
@@ -341,13 +341,15 @@ def _paid(
 
 
 @contextmanager
-def _naming_rows(shown: str, start: int) -> Iterator[None]:
-    """Make errors on rows start with their file, and say where in it their rows are counted from."""
+def _naming_rows(source: Source, file: File, start: int = 0) -> Iterator[None]:
+    """Make errors on rows, of which `start` come before these, start with their file and name its rows and lines."""
     try:
         yield
     except DataError as error:
-        where = f"{shown}, counted from row {start:,}" if start and " row " in str(error) else shown
-        raise DataError(f"{where}: {error}") from error
+        message = counted_from(start, str(error))
+        if source.format == "csv":
+            message = with_lines(message, open_text(source.filesystem.open_input_stream(file.path)))
+        raise DataError(f"{file.shown}: {message}") from error
 
 
 # ---- the run

@@ -32,6 +32,7 @@ __all__ = [
     "ROW_GROUP",
     "RowGroups",
     "batches",
+    "counted_from",
     "csv_fault",
     "csv_options",
     "format_of",
@@ -49,6 +50,7 @@ __all__ = [
     "suffix_of",
     "text_of",
     "whole_numbers",
+    "with_lines",
     "write",
 ]
 
@@ -110,15 +112,16 @@ def naming(path: str) -> Iterator[None]:
             raise
         label, message = "standard input" if path == "-" else path, sentence(error)
         if isinstance(error, DataError) and path.lower().endswith((".csv", ".csv.gz")):
-            message = _with_lines(message, path)
+            with suppress(OSError):
+                message = with_lines(message, open_text(path))
         raise HensaError(message if message.startswith(label) else f"{label}: {message}") from error
 
 
-def _with_lines(message: str, path: str) -> str:
-    """A message with the line, as of an editor, of each row of a CSV file that it names by its number."""
+def with_lines(message: str, text: TextIO) -> str:
+    """A message with the line, as of an editor, of each row that it names by its number in the text of a CSV file."""
     wanted = {int(row) for row in _ROW.findall(message)}
     lines: dict[int, int] = {}
-    with suppress(OSError, csv.Error, EOFError, zlib.error), open_text(path) as file:
+    with suppress(OSError, csv.Error, EOFError, zlib.error), text as file:
         cells = csv.reader(file)
         for row, _ in enumerate(filter(None, cells), -1):  # the first is the header
             if len(lines) == len(wanted):
@@ -126,6 +129,11 @@ def _with_lines(message: str, path: str) -> str:
             if row in wanted:
                 lines[row] = cells.line_num
     return _ROW.sub(lambda row: f"{row[0]} (line {lines[int(row[1])]})" if int(row[1]) in lines else row[0], message)
+
+
+def counted_from(start: int, message: str) -> str:
+    """A message whose numbers of rows are counted from this row, with their numbers in the whole."""
+    return _ROW.sub(lambda row: f"{row[0].removesuffix(row[1])}{start + int(row[1])}", message)
 
 
 @contextmanager

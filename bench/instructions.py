@@ -51,9 +51,10 @@ def cases() -> Iterator[tuple[str, Callable[[], object]]]:
         table = rows_of(kind, "dense", ROWS)
         welford = partial(hensa.population, table, program, method="welford", threads=1)
         yield f"pass 1, {kind}, dense, Welford's method", welford
-        keys = pa.array(np.arange(ROWS) * 7919 % 1_000)
-        by = partial(hensa.score, table.append_column("key", keys), program, by="key", threads=1)
-        yield f"both passes, {kind}, dense, 1,000 cohorts", by
+        for key, cohorts in (("int64", "cohorts"), ("string", "cohorts by text")):
+            keys = pa.array(np.arange(ROWS) * 7919 % 1_000).cast(key)
+            by = partial(hensa.score, table.append_column("key", keys), program, by="key", threads=1)
+            yield f"both passes, {kind}, dense, 1,000 {cohorts}", by
     table = rows_of("int32", "dense", ROWS)
     yield (
         "pass 2, int32, dense, all columns",

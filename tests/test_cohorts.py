@@ -10,6 +10,7 @@ from functools import cache
 from math import isqrt
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from making import exact_moments, program
@@ -247,7 +248,13 @@ KEYS = {
     "uint64 beyond int64": pa.array([2**64 - 1, 2**63, 2**64 - 1, 0], pa.uint64()),
     "text": pa.array(["b", "", "b", "ä"]),
     "dictionary": pa.array(["b", "a", "b", "c"]).dictionary_encode(),
+    "large text": pa.array(["b", "", "b", "ä"], pa.large_string()),
+    "binary": pa.array([b"\xff", b"", b"\xff", b"\xff\xff"]),
+    "dictionary with a value twice, and one unused": pa.DictionaryArray.from_arrays([3, 1, 0, 2], ["a", "b", "?", "a"]),
+    "dictionary of integers": pa.array([2**40, 5, 2**40, -7]).dictionary_encode(),
     "bool": pa.array([True, False, False, True]),
+    "decimals": pa.array([Decimal("1.5"), Decimal("-1.5"), Decimal(0), Decimal("1.5")]),
+    "times": pa.array([10**15, 10**15 + 1, 0, 10**15]).view(pa.timestamp("us", "Asia/Tokyo")),
     "dates": pa.array([date(2019, 10, 1), date(1969, 1, 1), date(2019, 10, 1), date(1969, 1, 1) + timedelta(1)]),
 }
 
@@ -270,3 +277,57 @@ def test_a_null_in_the_dictionary_of_a_key_is_refused_as_a_null():
     key = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), pa.array(["a", None]))
     with pytest.raises(hensa.DataError, match="Cohort column 'k' is null in row 1; every row needs a cohort"):
         hensa.population({"x": [1, 2, 3], "k": key}, program("x", base=None), by="k")
+
+
+def mixed_texts():
+    """Texts of every length up to 40 bytes, alike but for one byte, at each place."""
+    texts = ["", *("x" * n for n in range(1, 41))]
+    texts += [text[:place] + "y" + text[place + 1 :] for text in texts for place in range(len(text))]
+    return random.Random(7).choices(texts, k=4_000)
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "binary", "large_binary", "string_view", "binary_view"])
+def test_texts_of_every_kind_and_length_are_told_apart(kind):
+    texts = mixed_texts()
+    column = pa.array(["before", *texts], getattr(pa, kind)())
+    chunks = [column.slice(1, 1), column.slice(2, 0), column.slice(2, 2_000), column.slice(2_002)]
+    keys = encode(pa.table({"k": pa.chunked_array(chunks)}), ("k",))
+    expected = [text.encode() for text in texts] if "binary" in kind else texts
+    assert keys.table["k"].to_pylist() == list(dict.fromkeys(expected))
+    assert np.array(keys.table["k"].to_pylist(), dtype=object)[keys.codes].tolist() == expected
+
+
+def test_texts_in_parts_by_several_threads_have_the_codes_of_one_thread():
+    # so many that tables grow, and both parts have texts that the other has not
+    numbers = np.arange(2 * UNIT + 5) * 7919 % 100_003 + np.arange(2 * UNIT + 5) // 100
+    table = pa.table({"k": pa.array(numbers).cast(pa.string())})
+    one, two = (encode(table, ("k",), threads) for threads in (1, 2))
+    assert one.table.equals(two.table)
+    assert one.codes.tolist() == two.codes.tolist()
+    assert np.array_equal(one.table["k"].cast(pa.int64()).to_numpy()[one.codes], numbers)
+
+
+@pytest.mark.parametrize("offsets", [[0, 5, 2], [0, 2**31 - 1, 2], [0, -1, 2], [1, 0, 2]])
+def test_a_text_that_does_not_lie_within_its_buffer_is_refused(offsets):
+    buffers = [None, pa.py_buffer(np.array(offsets, dtype=np.int32)), pa.py_buffer(b"abcd")]
+    table = pa.table({"k": pa.Array.from_buffers(pa.string(), 2, buffers)})
+    with pytest.raises(hensa.DataError, match=r"'k' is not a valid Arrow array: the text of row . does not lie within"):
+        encode(table, ("k",))
+
+
+def test_a_text_that_is_not_utf_8_is_refused():
+    table = pa.table(
+        {"k": pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])}
+    )
+    with pytest.raises(hensa.DataError, match=r"Column 'k' is not a valid Arrow array: .*UTF8"):
+        encode(table, ("k",))
+
+
+@pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(["a", "b"])])
+def test_rows_of_polars_are_scored_by_cohorts_of_text(kind):
+    rows = {"x": [1, 3, 2, 8], "b": [100] * 4, "k": ["a", "b", "b", "a"]}
+    frame = pl.DataFrame(rows).with_columns(pl.col("k").cast(kind))
+    rules = program("x")
+    expected = hensa.score(rows, rules, by="k")
+    assert hensa.score(frame, rules, by="k")["score"].equals(expected["score"])
+    assert hensa.population(frame, rules, by="k") == hensa.population(rows, rules, by="k")

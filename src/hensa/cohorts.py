@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.columns import Views, column_of, key_view
+from hensa.columns import Views, column_of, key_view, named, reason
 from hensa.errors import DataError
 from hensa.threads import UNIT, cpus, share_out
 
@@ -168,7 +168,7 @@ def encode(table: pa.Table, names: tuple[str, ...], threads: int | None = None) 
     limit = min(max(4 * table.num_rows, 2**16), 2**31)
     codes, span, digits = np.zeros(table.num_rows, dtype=np.int32), 1, list[_Digits]()
     for name in names:
-        own = _digits_of(column_of(table, name), name, limit, threads)
+        own = _digits_of(table, name, limit, threads)
         if span * own.span > limit:
             codes, distinct = dense(codes, span, threads)
             digits, span = [_numbered(codes, _values(digits, distinct))], len(distinct)
@@ -189,10 +189,15 @@ def encode(table: pa.Table, names: tuple[str, ...], threads: int | None = None) 
     return Keys(names, codes, pa.table(_values(digits, distinct), names=list(names)))
 
 
-def _digits_of(column: pa.ChunkedArray, name: str, limit: int, threads: int | None) -> _Digits:
+def _digits_of(table: pa.Table, name: str, limit: int, threads: int | None) -> _Digits:
     """Numbers by one column: its integers, less the least of them, if they lie close together, and else its distinct
     values as they come."""
+    column = named(table, name)
+    if column.type.id not in _TEXTS:  # where texts lie is checked as they are read
+        column = column_of(table, name)
     if pa.types.is_dictionary(column.type):
+        if column.null_count == 0 == sum(chunk.dictionary.null_count for chunk in column.chunks):
+            return _digits_of_indices(column.unify_dictionaries(), name, limit, threads)
         column = column.cast(column.type.value_type)
     if column.null_count:
         row = column.is_null().index(True).as_py()
@@ -202,30 +207,106 @@ def _digits_of(column: pa.ChunkedArray, name: str, limit: int, threads: int | No
         raise DataError(
             f"Cohort column {name!r} is of type {kind}; it must be of integers, text, bool, dates or decimals."
         )
-    if pa.types.is_integer(kind):
-        view, low_bits = key_view(column), np.empty(len(column), dtype=np.int32)
-
-        def read(start: int, stop: int) -> tuple[int, int] | None:
-            found: tuple[int, int] | None = kernels.active.span_of(view.column, start, stop, low_bits)
-            return found
-
-        spans = share_out(read, len(column), threads)
-        low, high = min((s[0] for s in spans if s), default=0), max((s[1] for s in spans if s), default=0)
-        if spans and None not in spans and high - low < limit:
-            return _Digits(low_bits, low, high - low + 1, lambda numbers: [pa.array(numbers + low).cast(kind)])
+    stored = _stored(kind)
+    if stored is not None:
+        column = pa.chunked_array([chunk.view(stored) for chunk in column.chunks], stored)
+        low_bits, span = _low_bits(column, threads)
+        if span is not None and span[1] - span[0] < limit:
+            low, high = span
+            return _Digits(
+                low_bits, low, high - low + 1, lambda numbers: [pa.array(numbers + low).cast(stored).view(kind)]
+            )
+    # As few parts as threads: each of them may hold most of the distinct values.
+    rows = max(UNIT, -(-len(column) // (threads or cpus())))
+    if kind.id in _TEXTS:
+        return _digits_of_texts(column, name, rows, threads)
 
     def encode_part(start: int, stop: int) -> pa.DictionaryArray:
         return column.slice(start, stop - start).combine_chunks().dictionary_encode()
 
-    # As few parts as threads: each of them may hold most of the distinct values.
-    parts = share_out(encode_part, len(column), threads, max(UNIT, -(-len(column) // (threads or cpus()))))
-    if len(parts) < 2:
-        encoded = parts[0] if parts else column.combine_chunks().dictionary_encode()
-        return _numbered(encoded.indices.to_numpy(), [encoded.dictionary])
-    encoded = pa.concat_arrays([part.dictionary for part in parts]).dictionary_encode()
+    parts = share_out(encode_part, len(column), threads, rows)
+    encoded = pa.concat_arrays([pa.array([], column.type), *(part.dictionary for part in parts)]).dictionary_encode()
     known = np.split(encoded.indices.to_numpy(), np.cumsum([len(part.dictionary) for part in parts]))
     numbers = [own[part.indices.to_numpy()] for own, part in zip(known, parts, strict=False)]
-    return _numbered(np.concatenate(numbers), [encoded.dictionary])
+    return _numbered(np.concatenate([np.empty(0, dtype=np.int32), *numbers]), [encoded.dictionary.view(kind)])
+
+
+def _stored(kind: pa.DataType) -> pa.DataType | None:
+    """The integers that values of a type are kept as; None for other types."""
+    if pa.types.is_integer(kind):
+        return kind
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+    return None
+
+
+def _low_bits(integers: pa.ChunkedArray, threads: int | None) -> tuple[Codes, tuple[int, int] | None]:
+    """The lower 32 bits of every value, and the least and the greatest; None if there is none, or one is too large."""
+    view, low_bits = key_view(integers), np.empty(len(integers), dtype=np.int32)
+
+    def read(start: int, stop: int) -> tuple[int, int] | None:
+        found: tuple[int, int] | None = kernels.active.span_of(view.column, start, stop, low_bits)
+        return found
+
+    spans = share_out(read, len(integers), threads)
+    known = [span for span in spans if span is not None]
+    if not known or len(known) < len(spans):
+        return low_bits, None
+    return low_bits, (min(low for low, _ in known), max(high for _, high in known))
+
+
+def _digits_of_indices(column: pa.ChunkedArray, name: str, limit: int, threads: int | None) -> _Digits:
+    """Numbers by a column with one dictionary and no nulls; the dictionary may have a value twice, and others that no
+    row has."""
+    indices = pa.chunked_array([chunk.indices for chunk in column.chunks], column.type.index_type)
+    numbers, span = _low_bits(indices, threads)
+    dictionary = column.chunk(0).dictionary if span else pa.array([], column.type.value_type)
+    if span and not 0 <= span[0] <= span[1] < len(dictionary):
+        raise DataError(f"Column {name!r} is not a valid Arrow array: it has indices beyond its dictionary.")
+    own = _digits_of(pa.table({name: dictionary}), name, limit, threads)
+    places = np.zeros(len(dictionary), dtype=np.int32)
+    own.add_to(places, threads)
+    share_out(partial(kernels.active.renumber, numbers, places), len(numbers), threads)
+    return _Digits(numbers, 0, own.span, own.values)
+
+
+_TEXTS = {
+    kind.id: (width, large)
+    for large, kinds in (
+        (pa.large_string(), (pa.string(), pa.large_string(), pa.string_view())),
+        (pa.large_binary(), (pa.binary(), pa.large_binary(), pa.binary_view())),
+    )
+    for width, kind in zip((4, 8, 0), kinds, strict=True)
+}
+"""The widths of offsets, as `Texts` of the kernels has them, and the type with those of 64 bits."""
+
+
+def _digits_of_texts(column: pa.ChunkedArray, name: str, rows: int, threads: int | None) -> _Digits:
+    """Numbers by a column of texts, in parts of so many rows."""
+    width, large = _TEXTS[column.type.id]
+    numbers = np.empty(len(column), dtype=np.int32)
+    chunks = [kernels.active.Texts(width, chunk) for chunk in column.chunks]
+
+    def number(start: int, stop: int) -> pa.Array:
+        offsets, data = kernels.active.number_texts(chunks, start, stop, numbers)
+        return pa.Array.from_buffers(large, len(offsets) // 8 - 1, [None, *map(pa.py_buffer, (offsets, data))])
+
+    try:
+        parts = share_out(number, len(column), threads, rows)
+        values = pa.concat_arrays([pa.array([], large), *parts])
+        values.validate(full=True)  # as to UTF-8
+    except (ValueError, pa.ArrowException) as error:
+        raise DataError(f"Column {name!r} is not a valid Arrow array: {reason(error)}.") from error
+    if len(parts) > 1:  # a text may have a number in each
+        again = _digits_of_texts(pa.chunked_array([values]), name, len(values), threads)
+        places = np.split(again.low_bits, np.cumsum([len(part) for part in parts]))
+
+        def renumber(start: int, stop: int) -> None:
+            kernels.active.renumber(numbers, places[start // rows], start, stop)
+
+        share_out(renumber, len(column), threads, rows)
+        (values,) = again.values(np.arange(again.span))
+    return _numbered(numbers, [values.cast(column.type) if width else values])  # Arrow can hardly handle views
 
 
 def _numbered(numbers: Codes, values: list[pa.Array]) -> _Digits:

@@ -27,7 +27,9 @@ __all__ = [
     "column_of",
     "exact_sum",
     "integers_of",
+    "named",
     "null_view",
+    "reason",
     "rows_views",
     "table_of",
 ]
@@ -120,7 +122,7 @@ def table_of(rows: Any) -> pa.Table:
     except MemoryError:
         raise
     except Exception as error:  # of the producer, which may raise anything
-        raise DataError(f"rows cannot be read as an Arrow table: {_reason(error)}.") from error
+        raise DataError(f"rows cannot be read as an Arrow table: {reason(error)}.") from error
     return table
 
 
@@ -147,26 +149,36 @@ def _array(name: object, values: Any) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"column {name!r}: {_reason(error)}") from error
+        raise ValueError(f"column {name!r}: {reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """The first line of what an error says."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(" .")
 
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """The one column of that name."""
-    column = _named(table, name)
-    if not (pa.types.is_primitive(column.type) or pa.types.is_decimal(column.type)):
-        try:
-            column.validate(full=True)  # offsets and indices, which would be followed
-        except pa.ArrowException as error:
-            raise DataError(f"Column {name!r} is not a valid Arrow array: {_reason(error)}.") from error
-    return column
+    """The one column of that name, for Arrow's functions: few of them read views of texts, which Polars gives."""
+    column = named(table, name)
+    if pa.types.is_primitive(column.type) or pa.types.is_decimal(column.type):
+        return column
+    try:
+        column.validate(full=True)  # offsets and indices, which would be followed
+    except pa.ArrowException as error:
+        raise DataError(f"Column {name!r} is not a valid Arrow array: {reason(error)}.") from error
+    if pa.types.is_dictionary(column.type) and column.type.value_type in _LARGE:
+        large = _LARGE[column.type.value_type]
+        chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(large)) for c in column.chunks]
+        return pa.chunked_array(chunks, pa.dictionary(column.type.index_type, large))
+    return column.cast(_LARGE[column.type]) if column.type in _LARGE else column
 
 
-def _named(table: pa.Table, name: str) -> pa.ChunkedArray:
+_LARGE = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
+
+def named(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """The one column of that name, unchecked."""
     found = table.schema.get_all_field_indices(name)
     if len(found) != 1:
         have = ", ".join(map(repr, table.column_names[:20])) or "none"
@@ -301,7 +313,7 @@ def _unit(kind: str, scale: int) -> Fraction | None:
 
 
 def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow") -> View:
-    array = _named(table, name)
+    array = named(table, name)
     type_ = array.type
     kind = _KIND_OF.get(type_.id)
     if kind == "null":  # what a list of None becomes

@@ -451,7 +451,7 @@ def _entries(table: pa.Table, event: Event, until: datetime.datetime | None) -> 
         return np.zeros(table.num_rows, dtype=np.int64), np.zeros(table.num_rows, dtype=bool)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = _times(column, name, until)
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("ms"))  # a date is its midnight

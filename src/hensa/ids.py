@@ -44,7 +44,7 @@ def ids_of(table: pa.Table, names: Sequence[str]) -> pa.Table:
         if pa.types.is_floating(kind) or pa.types.is_nested(kind):
             allowed = "integers, text, bool, dates or decimals"
             raise DataError(f"Column {name!r} is of type {kind}; ids must be of {allowed}.")
-        if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        if pa.types.is_string(kind):
             column = column.cast(pa.large_string())  # one type for all text, and for more than 2 GB of it
         elif pa.types.is_null(kind):  # of no rows
             column = column.cast(pa.int64())

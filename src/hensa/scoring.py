@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from hensa import kernels
 from hensa.cohorts import encode, names_of
-from hensa.columns import Views, allocate, array_of, column_of, rows_views, table_of
+from hensa.columns import Views, allocate, array_of, named, rows_views, table_of
 from hensa.errors import DataError, HensaError
 from hensa.judge import CohortJudge, Judge, PopulationJudge
 from hensa.per_event import pay_events
@@ -112,7 +112,7 @@ def score(
     table = of_month(table_of(rows), program, month, any_month)
     columns = _asked(columns, table, program)
     for name in names:
-        column_of(table, name)
+        named(table, name)
     views = rows_views(table, program, "reward" in columns)
     if isinstance(program.rule, PerEvent):
         return _with_columns(table, _paid_events(program.rule, views, columns, month))

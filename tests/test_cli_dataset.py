@@ -4,6 +4,8 @@ import json
 import os
 import re
 
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -112,6 +114,41 @@ def test_verify_makes_a_dataset_again_and_says_what_is_not_the_same(tmp_path):
     part.unlink()
     _, told = run("verify", "paid", code=1)
     assert told == "hensa: paid/site=1/rows.parquet: No such file or directory."
+
+
+@pytest.mark.parametrize(("options", "count", "cohort"), [([], 2000, None), (["--by", "site"], 1000, {"site": 1})])
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_row_of_a_part_is_explained_as_the_dataset_paid_it(tmp_path, suffix, options, count, cohort):
+    for path in tmp_path.rglob("*.parquet"):
+        if suffix == "csv":
+            arrow_csv.write_csv(pq.ParquetFile(path).read(), path.with_suffix(".csv"))
+            path.unlink()
+    (tmp_path / "own.toml").write_text(PROGRAM.to_toml().replace('name = "hapitas-friend"', 'name = "own"'))
+    run("score", "rows", "-o", "paid", "-p", "own.toml", *options)
+    facts = json.loads(run("explain", f"paid/site=1/rows.{suffix}", "--id", "7", "--json")[0])
+    assert (facts["program"], facts["count"], facts["cohort"]) == ("own", count, cohort)
+
+
+def test_the_next_steps_of_a_part_are_among_all_rows_of_its_dataset(tmp_path):
+    whole = pa.concat_tables([hensa.sample(1000, seed=seed).read_all() for seed in range(2)])
+    expected = hensa.to_next_step(whole, PROGRAM).slice(1000)["to_next_step_new_referrals"]
+    run("score", "rows", "-o", "paid")
+    run("next-step", "paid/site=1/rows.parquet", "-o", "next.parquet")
+    assert pq.read_table("next.parquet")["to_next_step_new_referrals"].equals(expected)
+    run("score", "rows", "-o", "by-site", "--by", "site")
+    _, told = run("next-step", "by-site/site=1/rows.parquet", "-o", "next.parquet", code=1)
+    assert told.startswith("hensa: by-site/site=1/rows.parquet: There is no column 'site'")
+
+
+def test_a_part_is_verified_with_its_dataset():
+    run("score", "rows", "-o", "paid")
+    for place, part, dataset_ in ((".", "paid/site=1/rows.parquet", "paid"), ("paid/site=1", "rows.parquet", "..")):
+        os.chdir(place)
+        _, told = run("verify", part, code=1)
+        assert told == f"hensa: {part}: it is a part of the dataset {dataset_!r}, which is verified as a whole."
+    os.rename("rows.parquet", "other.parquet")
+    _, told = run("verify", "other.parquet", code=1)
+    assert told == "hensa: other.parquet: there is no record in its metadata of how it was made."
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,19 @@ from hensa.files import (
 )
 from hensa.parquet import ROW_GROUP
 
-__all__ = ["PIECE_BYTES", "File", "Fragment", "Source", "Survey", "agreed", "cut", "find", "pieces", "survey"]
+__all__ = [
+    "PIECE_BYTES",
+    "File",
+    "Fragment",
+    "Source",
+    "Survey",
+    "agreed",
+    "cut",
+    "directory_columns",
+    "find",
+    "pieces",
+    "survey",
+]
 
 PIECE_BYTES = 1 << 27
 """A piece has ROW_GROUP rows, or fewer so that it takes not many more bytes in memory than this."""
@@ -359,7 +371,7 @@ def cut(surveys: Sequence[Survey]) -> tuple[pa.Schema, tuple[Fragment, ...]]:
     HensaError
         A column is in the names of directories of some files only, or also in a file.
     """
-    keys = [_keys_of(seen.file) for seen in surveys]
+    keys = [_keys_of(seen.file.name) for seen in surveys]
     for seen, own in zip(surveys, keys, strict=True):
         with naming(seen.file.shown):
             if list(own) != list(keys[0]):
@@ -368,7 +380,7 @@ def cut(surveys: Sequence[Survey]) -> tuple[pa.Schema, tuple[Fragment, ...]]:
             for name in own:
                 if name in seen.schema.names:
                     raise HensaError(f"column {name!r} is both in the file and in the name of its directory.")
-    columns = {name: _typed([own[name] for own in keys]) for name in keys[0]}
+    columns = directory_columns([seen.file.name for seen in surveys])
     fragments: list[Fragment] = []
     for i, seen in enumerate(surveys):
         file = seen.file
@@ -391,9 +403,14 @@ def cut(surveys: Sequence[Survey]) -> tuple[pa.Schema, tuple[Fragment, ...]]:
     return pa.schema([(name, column.type) for name, column in columns.items()]), tuple(fragments)
 
 
-def _keys_of(file: File) -> dict[str, str | None]:
-    """The columns in the names of the directories of a file."""
-    pairs = (segment.split("=", 1) for segment in file.name.split("/")[:-1] if "=" in segment)
+def directory_columns(names: Sequence[str]) -> dict[str, pa.Array]:
+    """The columns that are in the names of the directories of files, the same for all, with a value for each file."""
+    keys = [_keys_of(name) for name in names]
+    return {name: _typed([own[name] for own in keys]) for name in keys[0]}
+
+
+def _keys_of(name: str) -> dict[str, str | None]:
+    pairs = (segment.split("=", 1) for segment in name.split("/")[:-1] if "=" in segment)
     return {name: None if value == NULL_KEY else unquote(value) for name, value in pairs}
 
 

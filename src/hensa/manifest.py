@@ -211,6 +211,23 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise HensaError("the totals of its manifest are not those of its parts.")
             return found
 
+    @classmethod
+    def listing(cls, path: str | os.PathLike[str]) -> tuple[str, Self, Part] | None:
+        """The dataset that a file is a part of: its directory, its manifest, and the part; None if there is none.
+
+        Raises
+        ------
+        HensaError
+            The manifest in a directory above the file is not one that this version reads.
+        """
+        place = Path(os.path.abspath(path))
+        for folder in place.parents:
+            if (folder / MANIFEST).is_file():
+                shown, name = os.path.relpath(folder), place.relative_to(folder).as_posix()
+                manifest = cls.load(shown)
+                return next(((shown, manifest, part) for part in manifest.parts if part.file == name), None)
+        return None
+
     def paths(self, dataset: str | os.PathLike[str]) -> list[str]:
         """The paths of the parts, in their order, for any reader of files.
 

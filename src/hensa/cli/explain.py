@@ -26,6 +26,8 @@ from hensa.cli.options import (
 from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing, write
+from hensa.fragments import directory_columns
+from hensa.manifest import Manifest
 from hensa.population import Population
 from hensa.program import Program
 from hensa.scoring import of_month
@@ -81,10 +83,10 @@ def explain(
     """Explain one row of IN: its score, rate, points and next step.
 
     Rows that `score` wrote are explained as they were paid: by the program, cohorts, population and month of the record
-    in the file or beside it, unless other ones are named.
+    in the file, beside it or in the manifest of its dataset, unless other ones are named.
     """
     stored = stored_population(population, by)
-    basis = basis_of(source, program, by, stored, lambda rules: rules.whole_columns(rules.results))
+    basis = basis_of(source, program, by, stored, lambda rules: rules.whole_columns(rules.results), directories=True)
     rules, by = basis.program, basis.by
     if basis.run is not None and month is None:
         month, any_month = basis.run.month, basis.run.any_month
@@ -193,8 +195,12 @@ def basis_of(
     by: list[str] | None,
     stored: Population | None,
     whole: Callable[[Program], Collection[str]] = lambda rules: (),
+    directories: bool = False,
 ) -> Basis:
-    """Rows and what is named; the rest is as the record of the rows says, if they were scored by this program."""
+    """Rows and what is named; the rest is as the record of the rows says, if they were scored by this program.
+
+    The rows of a part of a dataset may get the columns that are in the names of its directories.
+    """
     named = None if program is None else Program.load(program)
     rows = read(source, ()) if source == "-" else None  # a stream comes but once, and its record with it
     try:
@@ -215,6 +221,8 @@ def basis_of(
         run = None
     if rows is None:
         rows = read(source, rules.columns, whole(rules))
+        if directories:
+            rows = with_directories(source, rows)
     if stored is not None:
         return Basis(rows, rules, stored, by, is_own=False, is_among=False)
     with naming(source):
@@ -234,10 +242,23 @@ def basis_of(
 
 
 def run_of(source: str, rows: pa.Table | None) -> audit.Score | None:
-    """The run that scored a file, or the rows of a stream, if it has a record of one."""
+    """The run that scored a file, or the rows of a stream, if it or its dataset has a record of one."""
     with naming(source):
         record = Record.find(source) if rows is None else Record.within(rows.schema)
+        if record is None and rows is None and (listed := Manifest.listing(source)) is not None:
+            record = listed[1].record
     return record.run if record is not None and isinstance(record.run, audit.Score) else None
+
+
+def with_directories(source: str, rows: pa.Table) -> pa.Table:
+    """The rows of a part of a dataset with the columns that are in the names of its directories; others as they are."""
+    listed = Manifest.listing(source)
+    if listed is not None:
+        _, manifest, part = listed
+        place = manifest.parts.index(part)
+        for name, values in directory_columns([each.file for each in manifest.parts]).items():
+            rows = rows.append_column(name, pa.repeat(values[place], rows.num_rows))
+    return rows
 
 
 def row_of(rows: pa.Table, name: str, id: str) -> int:

@@ -6,6 +6,8 @@ from typing import Annotated
 from hensa import audit
 from hensa.cli.dataset import verify_files
 from hensa.cli.options import piped, piped_each
+from hensa.errors import HensaError
+from hensa.manifest import Manifest
 from hensa.terminal import typer
 
 __all__ = ["verify"]
@@ -40,6 +42,8 @@ def verify(
         return
     if [output, *given].count("-") > 1:
         raise typer.BadParameter("standard input can be one file only; name the others")
+    if output != "-" and (listed := Manifest.listing(output)) is not None:
+        raise HensaError(f"{output}: it is a part of the dataset {listed[0]!r}, which is verified as a whole.")
     kept = audit.Kept.open(output)
     if given and len(given) != len(kept.record.inputs):
         raise typer.BadParameter(f"--input is given {len(given)} times; {output} has {len(kept.record.inputs)} inputs")

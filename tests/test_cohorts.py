@@ -2,6 +2,7 @@
 told apart and added up."""
 
 import random
+import re
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -254,6 +255,7 @@ KEYS = {
     "dictionary of integers": pa.array([2**40, 5, 2**40, -7]).dictionary_encode(),
     "bool": pa.array([True, False, False, True]),
     "decimals": pa.array([Decimal("1.5"), Decimal("-1.5"), Decimal(0), Decimal("1.5")]),
+    "decimals of 32 bits": pa.array([Decimal("1.5"), Decimal("-1.5"), Decimal(0), Decimal("1.5")], pa.decimal32(3, 1)),
     "times": pa.array([10**15, 10**15 + 1, 0, 10**15]).view(pa.timestamp("us", "Asia/Tokyo")),
     "dates": pa.array([date(2019, 10, 1), date(1969, 1, 1), date(2019, 10, 1), date(1969, 1, 1) + timedelta(1)]),
 }
@@ -331,3 +333,22 @@ def test_rows_of_polars_are_scored_by_cohorts_of_text(kind):
     expected = hensa.score(rows, rules, by="k")
     assert hensa.score(frame, rules, by="k")["score"].equals(expected["score"])
     assert hensa.population(frame, rules, by="k") == hensa.population(rows, rules, by="k")
+
+
+UNKEYED = {
+    "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"\1" * 16], pa.binary(16))),
+    "bool8": pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8())),
+    "float": pa.array([1.5]),
+    "list": pa.array([[1]]),
+    "run ends": pa.RunEndEncodedArray.from_arrays([1], [1]),
+}
+
+
+@pytest.mark.parametrize("kind", UNKEYED)
+def test_keys_and_ids_of_a_type_that_does_not_tell_rows_apart_are_refused(kind):
+    rows = pa.table({"x": [1], "b": [1], "k": UNKEYED[kind]})
+    allowed = re.escape(f" of type {UNKEYED[kind].type}; ") + "{} of integers, text, bool, dates or decimals"
+    with pytest.raises(hensa.DataError, match="Cohort column 'k' is" + allowed.format("it must be")):
+        hensa.population(rows, program("x"), by="k")
+    with pytest.raises(hensa.DataError, match="Column 'k' is" + allowed.format("ids must be")):
+        hensa.restate(rows, rows, id="k", points="b")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.columns import Views, column_of, key_view, named, reason
+from hensa.columns import Views, check_key_type, column_of, key_view, named, reason
 from hensa.errors import DataError
 from hensa.threads import UNIT, cpus, share_out
 
@@ -203,10 +203,9 @@ def _digits_of(table: pa.Table, name: str, limit: int, threads: int | None) -> _
         row = column.is_null().index(True).as_py()
         raise DataError(f"Cohort column {name!r} is null in row {row}; every row needs a cohort.")
     kind = column.type
-    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind):
-        raise DataError(
-            f"Cohort column {name!r} is of type {kind}; it must be of integers, text, bool, dates or decimals."
-        )
+    check_key_type(kind, f"Cohort column {name!r}", "it must be")
+    if pa.types.is_null(kind):  # of no rows
+        column, kind = column.cast(pa.int64()), pa.int64()
     stored = _stored(kind)
     if stored is not None:
         column = pa.chunked_array([chunk.view(stored) for chunk in column.chunks], stored)

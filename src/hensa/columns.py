@@ -24,6 +24,7 @@ __all__ = [
     "allocate",
     "array_of",
     "cast_column",
+    "check_key_type",
     "column_of",
     "exact_sum",
     "integers_of",
@@ -159,22 +160,38 @@ def reason(error: Exception) -> str:
 
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """The one column of that name, for Arrow's functions: few of them read views of texts, which Polars gives."""
+    """The one column of that name, for Arrow's functions: few of them read views of texts, which Polars gives, and
+    decimals of less than 128 bits."""
     column = named(table, name)
-    if pa.types.is_primitive(column.type) or pa.types.is_decimal(column.type):
+    kind = column.type
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return column.cast(pa.decimal128(kind.precision, kind.scale))
+    if pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
         return column
     try:
         column.validate(full=True)  # offsets and indices, which would be followed
     except pa.ArrowException as error:
         raise DataError(f"Column {name!r} is not a valid Arrow array: {reason(error)}.") from error
-    if pa.types.is_dictionary(column.type) and column.type.value_type in _LARGE:
-        large = _LARGE[column.type.value_type]
+    if pa.types.is_dictionary(kind) and kind.value_type in _LARGE:
+        large = _LARGE[kind.value_type]
         chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(large)) for c in column.chunks]
-        return pa.chunked_array(chunks, pa.dictionary(column.type.index_type, large))
-    return column.cast(_LARGE[column.type]) if column.type in _LARGE else column
+        return pa.chunked_array(chunks, pa.dictionary(kind.index_type, large))
+    return column.cast(_LARGE[kind]) if kind in _LARGE else column
 
 
 _LARGE = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
+
+def check_key_type(kind: pa.DataType, what: str, are: str) -> None:
+    """Refuse a type whose values do not tell rows apart: of floats, nested, or known to its maker alone.
+
+    Raises
+    ------
+    DataError
+        "`what` is of type ...; `are` of integers, ..."
+    """
+    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
+        raise DataError(f"{what} is of type {kind}; {are} of integers, text, bool, dates or decimals.")
 
 
 def named(table: pa.Table, name: str) -> pa.ChunkedArray:

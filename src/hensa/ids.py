@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa.cohorts import encode
-from hensa.columns import column_of
+from hensa.columns import check_key_type, column_of
 from hensa.errors import DataError
 
 __all__ = ["identify", "ids_of", "naming_table", "order_of", "refuse_repeats", "shown_id", "unique_order_of"]
@@ -41,9 +41,7 @@ def ids_of(table: pa.Table, names: Sequence[str]) -> pa.Table:
         if column.null_count:
             row = column.is_null().index(True).as_py()
             raise DataError(f"Column {name!r} is null in row {row}; every row needs an id.")
-        if pa.types.is_floating(kind) or pa.types.is_nested(kind):
-            allowed = "integers, text, bool, dates or decimals"
-            raise DataError(f"Column {name!r} is of type {kind}; ids must be of {allowed}.")
+        check_key_type(kind, f"Column {name!r}", "ids must be")
         if pa.types.is_string(kind):
             column = column.cast(pa.large_string())  # one type for all text, and for more than 2 GB of it
         elif pa.types.is_null(kind):  # of no rows

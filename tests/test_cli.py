@@ -528,6 +528,29 @@ def test_version_names_hensa_its_kernel_and_what_it_runs_on():
 # --- pipes and terminals ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["string_view", "categories of views"])
+def test_arrow_files_with_views_of_texts_such_as_polars_writes_are_scored_verified_and_reported(
+    tmp_path, monkeypatch, kind
+):
+    texts = pa.array(["ä", "b, c"] * 50, pa.string_view())
+    if kind != "string_view":
+        texts = pa.DictionaryArray.from_arrays(pa.array([0, 1] * 50, pa.uint32()), texts[:2])
+    rows = sample(100, seed=1).read_all().append_column("site", texts)
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    with pa.ipc.new_file("a.arrow", rows.schema) as file:
+        file.write_table(rows)
+    shutil.copy("a.arrow", "in")
+    expected = hensa.score(rows, hensa.Program.load("hapitas-friend"), by="site")["reward"]
+    for source, scored in (("a.arrow", "out.parquet"), ("a.arrow", "out.arrow"), ("in", "out")):
+        assert hensa_command("score", source, "-o", scored, "--by", "site").exit_code == 0
+        assert hensa_command("verify", scored).exit_code == 0
+        assert hensa_command("report", scored, "-o", f"{scored}.html").exit_code == 0
+    assert pq.read_table("out.parquet")["reward"].equals(expected)
+    for path in ("out.arrow", "out/a.arrow"):
+        assert feather.read_table(path)["reward"].equals(expected)
+
+
 def test_arrow_streams_go_through_stdin_and_stdout():
     rows = run("sample", "-n", 1000, "-o", "-")
     paid = run("score", "-", "-o", "-", input=rows.stdout)

@@ -30,6 +30,7 @@ __all__ = [
     "integers_of",
     "named",
     "null_view",
+    "plain_rows",
     "reason",
     "rows_views",
     "table_of",
@@ -160,23 +161,38 @@ def reason(error: Exception) -> str:
 
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """The one column of that name, for Arrow's functions: few of them read views of texts, which Polars gives, and
-    decimals of less than 128 bits."""
+    """The one column of that name, for Arrow's functions."""
     column = named(table, name)
+    if not (pa.types.is_primitive(column.type) or pa.types.is_decimal(column.type)):
+        try:
+            column.validate(full=True)  # offsets and indices, which would be followed
+        except pa.ArrowException as error:
+            raise DataError(f"Column {name!r} is not a valid Arrow array: {reason(error)}.") from error
+    return plain(column)
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a valid column in a type that Arrow's functions read: few of them read views of texts, which Polars
+    writes, or decimals of less than 128 bits."""
     kind = column.type
+    if kind in _LARGE:
+        return column.cast(_LARGE[kind])
     if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
         return column.cast(pa.decimal128(kind.precision, kind.scale))
-    if pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
-        return column
-    try:
-        column.validate(full=True)  # offsets and indices, which would be followed
-    except pa.ArrowException as error:
-        raise DataError(f"Column {name!r} is not a valid Arrow array: {reason(error)}.") from error
     if pa.types.is_dictionary(kind) and kind.value_type in _LARGE:
         large = _LARGE[kind.value_type]
         chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(large)) for c in column.chunks]
         return pa.chunked_array(chunks, pa.dictionary(kind.index_type, large))
-    return column.cast(_LARGE[kind]) if kind in _LARGE else column
+    return column
+
+
+def plain_rows(rows: pa.Table) -> pa.Table:
+    """The same of all columns of valid rows."""
+    columns = [plain(column) for column in rows.columns]
+    if [column.type for column in columns] == rows.schema.types:
+        return rows
+    fields = [field.with_type(column.type) for field, column in zip(rows.schema, columns, strict=True)]
+    return pa.table(columns, schema=pa.schema(fields, rows.schema.metadata))
 
 
 _LARGE = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}

@@ -21,6 +21,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from hensa import parquet
+from hensa.columns import plain_rows
 from hensa.errors import DataError, HensaError
 from hensa.parquet import ROW_GROUP
 from hensa.threads import cpus
@@ -211,7 +212,7 @@ def read(path: str, numbers: Collection[str], whole: Collection[str] = ()) -> pa
             stream = _stream_of_stdin() if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
             rows = stream.read_all()
             rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
-            return rows
+            return plain_rows(rows)
 
 
 def _stream_of_stdin() -> pa.RecordBatchStreamReader:

@@ -15,6 +15,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.fs as arrow_fs
 import pyarrow.parquet as pq
 
+from hensa.columns import plain_rows
 from hensa.errors import HensaError
 from hensa.files import (
     BATCH,
@@ -520,9 +521,10 @@ def _batches(
             for i in range(reader.num_record_batches):
                 batch = reader.get_batch(i)
                 batch.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
-                yield batch if names is None else batch.select(schema.names)
+                table = pa.Table.from_batches([batch if names is None else batch.select(schema.names)])
+                yield from plain_rows(table).to_batches()
 
-        return schema, arrow_batches()
+        return plain_rows(schema.empty_table()).schema, arrow_batches()
     schema = _selected(source.schema, names)
     types = dict(zip(schema.names, schema.types, strict=True))
     pointed = [i for i, field in enumerate(schema) if field.name in source.pointed and field.type == pa.int64()]

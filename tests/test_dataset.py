@@ -283,6 +283,15 @@ def test_any_filesystem_of_pyarrow_is_read(months, tmp_path):
     assert manifest == hensa.score_dataset(months.as_uri(), tmp_path / "again", PROGRAM, by="month")
 
 
+@pytest.mark.parametrize("source", ["rows", "/rows/", "rows/*/?.parquet"])
+def test_a_filesystem_whose_paths_begin_with_a_slash_is_read(months, tmp_path, source):
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.put(f"{months}/", "/rows/", recursive=True)
+    elsewhere = arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(memory))
+    manifest = hensa.score_dataset(source, tmp_path / "paid", PROGRAM, by="month", filesystem=elsewhere)
+    assert manifest.parts == hensa.score_dataset(months, tmp_path / "again", PROGRAM, by="month").parts
+
+
 def test_hidden_files_and_other_files_are_skipped(months, tmp_path):
     for name in ("_SUCCESS.parquet", ".hidden.parquet", "readme.txt", "_temporary/0.parquet"):
         (months / name).parent.mkdir(exist_ok=True)

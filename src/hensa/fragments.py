@@ -209,7 +209,7 @@ def find(
             found = [(info, info.base_name, shown)]
         else:
             infos = filesystem.get_file_info(arrow_fs.FileSelector(path, recursive=True))
-            root = f"{path.strip('/')}/".lstrip("/")  # some begin the paths below it with a slash, whatever it begins with
+            root = f"{path.strip('/')}/".lstrip("/")  # the paths below it may begin with a slash where it does not
             names = [(each, each.path.lstrip("/").removeprefix(root)) for each in infos if each.is_file]
             found = [
                 (each, name, f"{shown}/{name}" if shown else name)

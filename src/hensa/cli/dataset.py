@@ -111,7 +111,8 @@ def tell(summary: Summary, names: Collection[str], as_json: bool) -> None:
 
 def show_plan(planned: Plan, threads: int | None, memory: int | None) -> None:
     """What a run would read and write, on standard output."""
-    parts = plain_table("part", "rows", "bytes to read")
+    is_packed = planned.task.source.format == "parquet"
+    parts = plain_table("part", "rows", "bytes, decompressed" if is_packed else "bytes to read")
     for fragment in planned.fragments:
         parts.add_row(fragment.part, f"{fragment.rows:,}", f"{fragment.bytes:,}")
     columns = plain_table("column", "type", "", numbers=0)

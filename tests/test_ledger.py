@@ -448,6 +448,10 @@ MESSY = {
     "an entry without a status": (
         "incomplete_entries", [(1, None, BEFORE), (2, 1, BEFORE)], [entry(status=None)], 1, (0, 0, 0, 1, 0),
     ),
+    "no ads": (
+        "other_kinds", [(1, None, BEFORE), (2, 1, BEFORE)], [entry(kind="content"), entry(kind="広告")], 2,
+        (0, 0, 0, 1, 0),
+    ),
     "a valid entry that was never judged": (
         "unjudged_entries", [(1, None, BEFORE), (2, 1, BEFORE)], [entry(judged=None), entry(points=1)], 1,
         (0, 1, 1, 1, 0),
@@ -556,6 +560,17 @@ def test_a_time_that_cannot_be_read_is_an_error(text):
         counted(members_of((1, None, BEFORE), (2, 1, text)), passbook_of())
     with pytest.raises(DataError, match=f"passbook: column 'judged_at': found '{text}'; allowed: dates and times"):
         counted(PAIR, passbook_of(entry(judged=text)))
+
+
+@pytest.mark.parametrize("make", [pa.array, lambda values: pa.array(values).dictionary_encode()])
+@pytest.mark.parametrize("kind", ["AD", "Ad", " ad", "ad "])
+def test_a_kind_that_is_nearly_ours_is_an_error_unless_a_mapping_names_it(kind, make):
+    passbook = passbook_of(entry(), entry(kind=kind, points=7))
+    passbook["kind"] = make(["ad", kind])
+    with pytest.raises(DataError, match=rf"^passbook: column 'kind': found '{kind}'; allowed: 'ad' as it is here"):
+        hensa.referrer_rows(PAIR, passbook, "2019-10")
+    for ours, points in (("ad", 107), ("other", 100)):
+        assert counted(PAIR, passbook, mapping={"kinds": {ours: [kind]}})[1]["friend_points"] == points
 
 
 def test_a_status_that_there_is_not_is_an_error():
@@ -967,7 +982,10 @@ def test_a_file_that_is_read_twice_leaves_nothing_of_duckdb_to_the_garbage_colle
 def test_a_broken_file_is_named(tmp_path, made):
     broken = tmp_path / "members.csv"
     broken.write_text("member_id,referrer_id,registered_at\n1,2\n")
-    with pytest.raises(HensaError, match=r"members.csv: .*Expected 3 columns, got 2"):
+    with pytest.raises(HensaError, match=r"members.csv: line 2: found 2 cells, where the header has 3\."):
+        hensa.referrer_rows(broken, made / "passbook.parquet", "2019-10")
+    broken.write_bytes("member_id,referrer_id,registered_at\n1,2,2019-09-01\n三,2,2019-09-01\n".encode("shift-jis"))
+    with pytest.raises(HensaError, match=r"members.csv: line 3: b'\\x8eO' is not UTF-8\."):
         hensa.referrer_rows(broken, made / "passbook.parquet", "2019-10")
     data = (made / "passbook.parquet").read_bytes()
     cut = tmp_path / "passbook.parquet"

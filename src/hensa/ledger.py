@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from hensa.columns import column_of, table_of
 from hensa.errors import DataError, HensaError
-from hensa.files import batches, sentence
+from hensa.files import batches, csv_fault, open_text, sentence
 from hensa.threads import check_threads, cpus
 
 __all__ = [
@@ -54,6 +54,7 @@ FINDINGS = {
     "unknown_referrers": "referrers who are no members: kept",
     "incomplete_entries": "entries without member_id, kind or, of an ad, status: dropped",
     "undated_entries": "ads of friends without used_at or entered_at, and exchanges without used_at: dropped",
+    "other_kinds": "entries, none of them of a kind that counts: a mapping may name theirs",
     "unjudged_entries": "valid ad entries without judged_at or points: kept as uses of an ad, but paid for in no month",
     "duplicate_entries": "counted entries equal to another: dropped",
     "repeated_entries": "counted entries that differ from another of the same member and entry_id: kept",
@@ -453,7 +454,10 @@ class Ledger:
         by_banner = "true"  # for all that is known
         if "channel" in types:
             _require_text(source, "channel")
-            by_banner = f"coalesce(channel::VARCHAR IN ({_spelled('banner', self._mapping.channels)}), false)"
+            nearly = _nearly("channel", names["channel"], ["banner"], self._mapping.channels)
+            by_banner = (
+                f"CASE WHEN channel IN ({_spelled('banner', self._mapping.channels)}) THEN true {nearly} ELSE false END"
+            )
         self._scan(
             source,
             started,
@@ -634,7 +638,10 @@ class Ledger:
         checked = {name: _checked_time(name, f"{name}_wall", names[name]) for name in times}
         return f"""
             kinds AS (
-                SELECT *, CASE {ours} END AS ours FROM source
+                SELECT *, CASE {ours}
+                    {_nearly("kind", names["kind"], kinds, self._mapping.kinds)}
+                END AS ours
+                FROM source
             ),
             states AS (
                 SELECT *, CASE
@@ -668,6 +675,8 @@ class Ledger:
             self.counts[f"entries, {fate}"] = fates.get(fate, 0)
         self.counts["entries, counted"] = fates.get("valid", 0) + fates.get("pending", 0)
         self._find("incomplete_entries", fates.get("incomplete"))
+        if fates.keys() <= {"other kind", "incomplete"}:
+            self._find("other_kinds", fates.get("other kind"))
         self._find("unjudged_entries", *self._one("SELECT sum(copies), min(member_id) FROM entries WHERE unjudged"))
         self._find(
             "duplicate_entries",
@@ -915,6 +924,8 @@ class FriendLedger(Ledger):
         for fate in ("other kind", "rejected", "of others", "counted"):
             self.counts[f"entries, {fate}"] = fates.get(fate, 0)
         self._find("incomplete_entries", fates.get("incomplete"))
+        if fates.keys() <= {"other kind", "incomplete"}:
+            self._find("other_kinds", fates.get("other kind"))
         self._find(
             "undated_entries",
             *self._one("SELECT sum(entries), min(friend_id) FROM activity WHERE fate = 'undated'"),
@@ -1072,6 +1083,8 @@ def _about(label: str) -> Iterator[None]:
         raise
     except (HensaError, OSError, pa.ArrowException, UnicodeError, EOFError, zlib.error, msgspec.MsgspecError) as error:
         message = str(error) if isinstance(error, HensaError) else sentence(error)
+        if isinstance(error, pa.ArrowInvalid) and label.lower().endswith((".csv", ".csv.gz")):
+            message = f"{fault}." if (fault := csv_fault(open_text(label), ())) else message
         kind = DataError if isinstance(error, DataError | pa.ArrowException) else HensaError
         raise kind(message if message.startswith(label) else f"{label}: {message}") from error
 
@@ -1091,6 +1104,15 @@ def _spelled(word: str, groups: Mapping[str, Sequence[str]]) -> str:
     """Which values of a column mean this word of ours."""
     meanings = {value: ours for ours, values in groups.items() for value in values}
     return _literals([value for value in {word: 0} | meanings if meanings.get(value, value) == word])
+
+
+def _nearly(name: str, theirs: str, words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:
+    """A branch of a CASE that refuses what is a word of ours but for its case and blanks, unless a mapping names it."""
+    named = [value for values in groups.values() for value in values]
+    allowed = f"{', '.join(map(repr, words))} as it is here, words unlike that, or what a mapping names"
+    return f"""
+        WHEN lower(trim({name}::VARCHAR)) IN ({_literals(words)}) AND {name}::VARCHAR NOT IN ({_literals(named)})
+        THEN {_refusal(theirs, name, allowed)}"""
 
 
 def _each(expressions: Mapping[Any, str]) -> str:

@@ -306,6 +306,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "ledger.circular_referrals": "人の会員が循環する紹介：紹介を除外し、会員は残しました",
         "ledger.unknown_referrers": "人の紹介者が会員でない：残しました",
         "ledger.incomplete_entries": "件の明細に member_id、kind または広告の status がない：除外しました",
+        "ledger.other_kinds": "件の明細がどれも対象の種類ではない：mapping で名前を指定できます",
         "ledger.undated_entries": "件の明細に必要な日付がない：除外しました",
         "ledger.unjudged_entries": "件の有効な広告明細に judged_at か points がない：ポイントはどの月にも付けません",
         "ledger.duplicate_entries": "件の明細が重複：除外しました",

@@ -142,6 +142,32 @@ def test_rows_that_a_ledger_counted_for_another_month_are_refused():
     assert hensa.score(rows, program, month="2019-10", any_month=True).num_rows == 2
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "command",
+    [("score", "-o", "paid.csv"), ("explain", "--id", "1"), ("compare", "-p", "hapitas-friend", "-p", "flat.toml")],
+    ids=lambda command: command[0],
+)
+def test_the_commands_refuse_rows_that_a_ledger_counted_for_another_month(command, suffix, tmp_path, monkeypatch):
+    pytest.importorskip("duckdb")
+    monkeypatch.chdir(tmp_path)
+    flat = Program.load("hapitas-friend").to_toml().replace('"hapitas-friend"', '"flat"', 1)
+    (tmp_path / "flat.toml").write_text(flat)
+    (tmp_path / "members.csv").write_text("member_id,referrer_id,registered_at\n1,,2018-01-01\n2,1,2019-09-01\n")
+    entry = "2,ad,10,valid,2019-09-10,2019-09-10,2019-10-10"
+    (tmp_path / "passbook.csv").write_text(f"member_id,kind,points,status,used_at,entered_at,judged_at\n{entry}\n")
+    inputs = "--members", "members.csv", "--passbook", "passbook.csv"
+    assert hensa_command("rows", *inputs, "--month", "2019-10", "-o", f"rows.{suffix}").exit_code == 0
+    name, *options = command
+    run = hensa_command(name, f"rows.{suffix}", *options, "--month", "2019-11")
+    assert (run.exit_code, run.stderr) == (
+        1,
+        f"hensa: rows.{suffix}: The rows were counted for 2019-10, and the month of the run is 2019-11.\n",
+    )
+    assert hensa_command(name, f"rows.{suffix}", *options, "--month", "2019-11", "--any-month").exit_code == 0
+    assert hensa_command(name, f"rows.{suffix}", *options, "--month", "2019-10").exit_code == 0
+
+
 @pytest.mark.parametrize("day", ["2019-10-01", datetime.datetime(2019, 10, 1, 5)])
 def test_a_day_that_is_no_date_is_refused(day):
     with pytest.raises(ProgramError, match=r"it must be a datetime\.date"):

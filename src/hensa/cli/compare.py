@@ -15,6 +15,7 @@ from hensa.cli.options import (
     Month,
     Source,
     Threads,
+    check_counted,
     in_groups,
     keep_apart,
     keep_stdout,
@@ -64,6 +65,7 @@ def compare(
     rules = [Program.load(name) for name in program]
     for written in filter(None, (output, scaled)):
         keep_apart(written, source, *program)
+    check_counted(source, month, any_month)
     solution = None
     with ExitStack() as stack:
         run = Run()

@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 
-from hensa.audit import read_population
+from hensa.audit import Record, Rows, read_population
 from hensa.errors import DataError, HensaError
 from hensa.files import FORMATS, ROW_GROUP, format_of, naming, record_path
 from hensa.population import Population
@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "Target",
     "Threads",
+    "check_counted",
     "in_groups",
     "keep_apart",
     "keep_stdout",
@@ -134,6 +135,18 @@ def stored_population(path: str | None, by: list[str] | None) -> Population | No
         wanted = " ".join(f"--by {name}" for name in stored.by)
         raise typer.BadParameter(f"{path} has cohorts; it is for {wanted}, and without that take one without --by")
     return stored
+
+
+def check_counted(path: str, month: str | None, any_month: bool) -> None:
+    """Refuse CSV that `hensa rows` counted for another month, by the record beside it; other files have it inside."""
+    if month is None or any_month or format_of(path) != "csv":
+        return
+    record = None
+    with suppress(HensaError):  # of a record of another version, say, which is not needed
+        record = Record.find(path)
+    if record is not None and isinstance(record.run, Rows) and record.run.month != month:
+        with naming(path):
+            raise HensaError(f"The rows were counted for {record.run.month}, and the month of the run is {month}.")
 
 
 @contextmanager

@@ -142,6 +142,11 @@ def test_a_worker_with_another_version_is_refused():
         _do(len, "rows", "0.0")
 
 
+def test_a_part_that_the_cluster_lacks_is_named(client):
+    with pytest.raises(HensaError, match=r"^The scheduler or a worker lacks no_such_part; install hensa there, too\.$"):
+        list(Cluster(client, None).map(lambda _: __import__("no_such_part"), range(2)))
+
+
 def test_what_is_no_client_is_refused():
     with pytest.raises(HensaError, match=r"is 'tcp:.*8786'; it must be a distributed\.Client"):
         Cluster("tcp://127.0.0.1:8786", None)

@@ -95,6 +95,8 @@ class Cluster:
                     tell()
         try:
             return future.result()
+        except ModuleNotFoundError as error:
+            raise HensaError(f"The scheduler or a worker lacks {error.name}; install hensa there, too.") from error
         except KilledWorker as error:
             raise HensaError(f"Workers died at the same work, again and again: {error}.") from error
         except CancelledError as error:

@@ -16,8 +16,7 @@ from .timing import Settings, medians, process, progress, repeated, shuffled
 NEW, GIVEN = "both passes", "against a stored population"
 CALLS = 200  # timed as one
 IMPORT = """\
-import sys, time
-sys.dont_write_bytecode = False  # as of installed packages
+import time
 start = time.perf_counter()
 import {}
 print(time.perf_counter() - start)

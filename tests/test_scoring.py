@@ -509,6 +509,28 @@ def test_rows_are_scored_against_a_stored_population():
     assert result.to_pydict() == expected
 
 
+EDGES = [0, 1, 2**31, 2**32 - 1, 2**32, 2**53 + 1, 2**62, 2**62 + 1, 2**63 - 1, 2**63, 2**64 - 1]
+EDGES += [-x for x in EDGES]
+
+
+@pytest.mark.parametrize("mean", [*EDGES[1:], 2**64, -(2**64), 2**64 + 1, 2**65])
+@pytest.mark.parametrize(("type_", "least", "most"), [("int64", -(2**63), 2**63), ("uint64", 0, 2**64)])
+def test_values_of_64_bits_less_a_mean_of_any_size_are_rounded_once(type_, least, most, mean):
+    known = {"x": [mean - 2**40, mean, mean + 2**40 + 3], "b": [1] * 3}
+    population = hensa.population({**known, "x": pa.array(map(Decimal, known["x"]), pa.decimal128(38, 0))}, flat(1))
+    x = [
+        value
+        for value in {*EDGES, *known["x"], *(mean + odd for odd in (-(2**63), 5, 2**53 + 1))}
+        if least <= value < most
+    ]
+    x = [*x, *x] * 3  # more than a vector
+    rows = {"x": x, "b": [7] * len(x)}
+    columns = ("score", "x_score", "step")
+    found = hensa.score({**rows, "x": pa.array(x, getattr(pa, type_)())}, flat(1), population, columns=columns)
+    expected = reference.score(rows, flat(1), reference.population(known, flat(1)), columns=columns)
+    assert found.select(columns).to_pydict() == {name: expected[name] for name in columns}
+
+
 def test_a_row_alone_scores_as_it_does_among_all():
     stored = hensa.population(ROWS, PROGRAM)
     whole = hensa.score(ROWS, PROGRAM, columns=ALL).select(ALL).to_pylist()

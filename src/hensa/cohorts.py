@@ -196,8 +196,6 @@ def _digits_of(table: pa.Table, name: str, limit: int, threads: int | None) -> _
     if column.type.id not in _TEXTS:  # where texts lie is checked as they are read
         column = column_of(table, name)
     if pa.types.is_dictionary(column.type):
-        if column.null_count == 0 == sum(chunk.dictionary.null_count for chunk in column.chunks):
-            return _digits_of_indices(column.unify_dictionaries(), name, limit, threads)
         column = column.cast(column.type.value_type)
     if column.null_count:
         row = column.is_null().index(True).as_py()
@@ -252,21 +250,6 @@ def _low_bits(integers: pa.ChunkedArray, threads: int | None) -> tuple[Codes, tu
     if not known or len(known) < len(spans):
         return low_bits, None
     return low_bits, (min(low for low, _ in known), max(high for _, high in known))
-
-
-def _digits_of_indices(column: pa.ChunkedArray, name: str, limit: int, threads: int | None) -> _Digits:
-    """Numbers by a column with one dictionary and no nulls; the dictionary may have a value twice, and others that no
-    row has."""
-    indices = pa.chunked_array([chunk.indices for chunk in column.chunks], column.type.index_type)
-    numbers, span = _low_bits(indices, threads)
-    dictionary = column.chunk(0).dictionary if span else pa.array([], column.type.value_type)
-    if span and not 0 <= span[0] <= span[1] < len(dictionary):
-        raise DataError(f"Column {name!r} is not a valid Arrow array: it has indices beyond its dictionary.")
-    own = _digits_of(pa.table({name: dictionary}), name, limit, threads)
-    places = np.zeros(len(dictionary), dtype=np.int32)
-    own.add_to(places, threads)
-    share_out(partial(kernels.active.renumber, numbers, places), len(numbers), threads)
-    return _Digits(numbers, 0, own.span, own.values)
 
 
 _TEXTS = {

@@ -130,7 +130,7 @@ class Judge:
         c = weight / sd if sd else 0.0
         e = _error(f, c, sd) if weight and spread else 0.0
         single_c = self.lookup.scale / sd if sd else 0.0
-        near = abs(whole) <= (2**62 if view.kind in _LONG else 2**52)
+        near = abs(whole) <= (2**64 if view.kind in _LONG else 2**52)
         return _Constants(whole, k_double, f, c, single_c, near, e, plain and e < inf)
 
 

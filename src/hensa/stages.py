@@ -45,7 +45,7 @@ class StageJudge:
             "stages": {
                 "criterion": np.array([i for i, *_ in found], dtype=np.int64),
                 "k": np.array([(k & _WORD, k >> 64 & _WORD) for _, k, *_ in found], dtype=np.uint64),
-                "near": [abs(k) <= 2**62 for _, k, *_ in found],
+                "near": [abs(k) <= 2**64 for _, k, *_ in found],
                 "at": np.array([at for *_, at, _ in found]),
                 "stage": np.array([stage for *_, stage in found]),
             },

@@ -153,14 +153,14 @@ cdef void single_scores(const narrow_t* x, int64_t n, double k, double f, double
 
 # ---------------------------------------------------------------- integers beyond 32 bits, less k
 
-cdef void long_differences(const long_t* x, int64_t n, int64_t k, double* out) noexcept nogil:
-    """out = x - k, rounded once: the difference of the upper halves, times 2^32, and that of the lower ones are
-    integers of 34 bits, so only their sum is rounded. A half h < 2^32 is the float64 with bits TWO52_BITS + h, less
-    2^52; the upper half of int64 is read as unsigned, 2^31 more."""
+cdef void long_differences(const long_t* x, int64_t n, Int128 k, double* out) noexcept nogil:
+    """out = x - k for |k| <= 2^64, rounded once: the difference of what is above 32 bits, times 2^32, and that of the
+    lower halves are integers of 34 bits, so only their sum is rounded. A half h < 2^32 is the float64 with bits
+    TWO52_BITS + h, less 2^52; the upper half of int64 is read as unsigned, 2^31 more."""
     cdef int64_t i
     cdef uint64_t u
-    cdef double low, high, low_zero = 4503599627370496.0 + <double> (<uint64_t> k & LOW32)
-    cdef double high_zero = 4503599627370496.0 + <double> (k >> 32)
+    cdef double low, high, low_zero = 4503599627370496.0 + <double> (k.low & LOW32)
+    cdef double high_zero = 4503599627370496.0 + <double> <int64_t> (k.high << 32 | k.low >> 32)
     if long_t is int64_t:
         high_zero += 2147483648.0
     for i in range(n):
@@ -173,7 +173,7 @@ cdef void long_differences(const long_t* x, int64_t n, int64_t k, double* out) n
         out[i] = high * 4294967296.0 + low
 
 
-cdef bint decimal_differences(const uint64_t* x, int64_t n, int64_t k, double* out) noexcept nogil:
+cdef bint decimal_differences(const uint64_t* x, int64_t n, Int128 k, double* out) noexcept nogil:
     """The same for decimal128; False if some value does not fit int64."""
     cdef int64_t i
     cdef uint64_t spread = 0
@@ -190,19 +190,19 @@ cdef struct Mean:
     Int128 k                        # integers: floor(mean)
     double k_double                 # the same as float64; floats: the float64 nearest to the mean
     double f                        # mean - k
-    bint near                       # |k| <= 2^52, or 2^62 for types beyond 32 bits; of cohorts, x - k is exact in float64
+    bint near                       # |k| <= 2^52, or 2^64 for types beyond 32 bits; of cohorts, x - k is exact in float64
 
 
 cdef const double* differences(int kind, const void* x, int64_t n, const Mean* mean, double* out) noexcept nogil:
     """x - k, rounded once, for what the loops above do not subtract exactly."""
-    cdef int64_t i, k = <int64_t> mean.k.low
+    cdef int64_t i
     cdef bint done = mean.near and kind in (INT64, UINT64)
     if mean.near and kind == INT64:
-        long_differences[int64_t](<const int64_t*> x, n, k, out)
+        long_differences[int64_t](<const int64_t*> x, n, mean.k, out)
     elif mean.near and kind == UINT64:
-        long_differences[uint64_t](<const uint64_t*> x, n, k, out)
+        long_differences[uint64_t](<const uint64_t*> x, n, mean.k, out)
     elif mean.near and kind == DECIMAL128:
-        done = decimal_differences(<const uint64_t*> x, n, k, out)
+        done = decimal_differences(<const uint64_t*> x, n, mean.k, out)
     if not done:
         for i in range(n):
             out[i] = difference(integer_at(kind, x, i), mean.k)

@@ -3,6 +3,7 @@
 import json
 import re
 import string
+from decimal import Decimal
 from fractions import Fraction
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -25,6 +26,7 @@ pytest.importorskip("altair")
 
 from hensa import charts, cli  # noqa: E402
 from hensa.comparison import EDGES  # noqa: E402
+from hensa.counts import percent  # noqa: E402
 from hensa.errors import HensaError  # noqa: E402
 from hensa.explanation import NAMES  # noqa: E402
 from hensa.ledger import FINDINGS  # noqa: E402
@@ -197,7 +199,28 @@ def test_the_record_is_shown(scored):
     assert "Paid for 2019-10 · 100 rows" in page.texts
     assert any(hensa.audit.Rules.of(hensa.Program.load("hapitas-friend")).sha256 in text for text in page.texts)
     assert any(hensa.kernels.name in text and hensa.__version__ in text for text in page.texts)
-    assert any(text.startswith("Not published by the operator") and "rule.ddof" in text for text in page.texts)
+
+
+def test_what_was_never_published_is_told_in_the_words_of_explain(scored):
+    path = scored(EXAMPLE, "--month", "2019-10")
+    [english] = [text for text in Page(report(path)).texts if text.startswith("Not published by the operator")]
+    [japanese] = [text for text in Page(report(path, "ja")).texts if text.startswith("次の点は運営者が公表しておらず")]
+    assert "that the variance divides by n, " in english
+    assert english.endswith("how points are rounded, the rates of steps 1 to 48, the rates of steps 51 to 80.")
+    assert "分散をnで割ること、" in japanese
+    assert "ステップ51から80のポイント率" in japanese
+
+
+@pytest.mark.parametrize(("part", "shown"), [(0, "0.00%"), (1, "<0.01%"), (4, "<0.01%"), (5, "0.01%"), (9, "0.01%")])
+def test_a_share_that_is_not_0_never_looks_as_if_it_were(part, shown):
+    assert percent(part, 100_000) == shown
+
+
+def test_an_axis_of_whole_numbers_has_no_ticks_between_them():
+    counts = [figures.Bin(number, number + 1, 1) for number in range(5)]
+    lengths = [figures.Bin(Decimal(number) / 2, Decimal(number + 1) / 2, 1) for number in range(5)]
+    axes = [charts.histogram(bins, [""] * 5, "", "")["layer"][0]["encoding"]["x"]["axis"] for bins in (counts, lengths)]
+    assert [axis.get("tickMinStep") for axis in axes] == [1, None]
 
 
 def test_a_csv_gives_the_page_of_the_parquet_file(scored):

@@ -385,6 +385,13 @@ def test_what_nobody_published_is_marked_wherever_it_is_shown(opened):
     assert "†" not in card.locator(".tiles dd").first.inner_text()
 
 
+def test_rates_that_nobody_published_at_all_are_told_so():
+    text = HAPITAS.to_toml().replace('"rates.below" = "public"', '"rates.steps" = "reconstructed"')
+    page = simulator_page(Program.parse(text), hensa.population(WORKED, HAPITAS))
+    assert "how points are rounded" in page
+    assert "the rates of the steps" in page
+
+
 @pytest.mark.parametrize("lang", ["en", "ja"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_window(opened, lang, width):

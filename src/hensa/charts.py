@@ -87,6 +87,8 @@ def histogram(
     axis = alt.Axis(title=x, labelExpr=_SHORT, grid=False, labelOverlap="greedy", labelSeparation=4)
     if unit is not None:
         axis["values"] = _decades(low, high, unit)
+    elif all(float(end).is_integer() for span in found for end in span):
+        axis["tickMinStep"] = 1
     bars = (
         alt.Chart(alt.Data(values=values))
         .mark_bar(stroke="var(--ground)", strokeWidth=1)

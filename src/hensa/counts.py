@@ -1,6 +1,8 @@
-"""Numbers of things, as a text tells them."""
+"""Numbers of things and shares of them, as a text tells them."""
 
-__all__ = ["Count"]
+from fractions import Fraction
+
+__all__ = ["Count", "percent"]
 
 
 class Count(int):
@@ -16,3 +18,17 @@ class Count(int):
         one, _, many = spec.partition("|")
         number = f"{int(self):,}"
         return f"{number} {one if self == 1 else many or one + 's'}" if spec else number
+
+
+def percent(part: int | Fraction, of: int | Fraction = 1, digits: int = 2) -> str:
+    """A share, rounded; one above 0 does not look like 0.
+
+    Examples
+    --------
+    >>> percent(1, 3), percent(0, 3), percent(38, 1_000_000), percent(0, 0)
+    ('33.33%', '0.00%', '<0.01%', '–')
+    """
+    if not of:
+        return "–"
+    share, least = Fraction(part) / Fraction(of), Fraction(1, 10 ** (2 + digits))
+    return f"<{float(least):.{digits}%}" if 0 < share < least / 2 else f"{float(share):.{digits}%}"

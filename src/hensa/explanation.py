@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import partial
+from itertools import groupby
 from typing import Any, Literal, TypeAlias, get_args
 
 from hensa.cohorts import names_of
@@ -15,7 +16,7 @@ from hensa.population import Population
 from hensa.program import Criterion, PerEvent, Program, RateTable, Stages, StandardScore
 from hensa.scoring import score
 
-__all__ = ["NAMES", "WORDS", "Explanation", "Lang", "explain"]
+__all__ = ["NAMES", "WORDS", "Explanation", "Lang", "explain", "unpublished"]
 
 Lang: TypeAlias = Literal["en", "ja"]
 Facts: TypeAlias = dict[str, Any]
@@ -73,6 +74,8 @@ WORDS: dict[str, Words] = {
         "rule.constant": "the standard score where all members have the same",
         "rates.below": "what is paid below the table",
         "rates.steps": "the rate of step {step}",
+        "rates.steps.run": "the rates of steps {step} to {last}",
+        "rates.steps.all": "the rates of the steps",
         "reward.base": "what the rate is a share of",
         "reward.rounding": "how points are rounded",
         "reward.cap": "the most points",
@@ -92,6 +95,7 @@ WORDS: dict[str, Words] = {
         "rule.criteria": "what reaches the stages",
         "rule.previous": "which stage counts as the one before",
         "rates.stage": "the rate of stage {step}",
+        "rates.stage.run": "the rates of stages {step} to {last}",
         "referrer_paid": "The referrer is paid {points:point}.",
         "friend_paid": "Friends are paid {points:point}.",
         "unpaid": "It is not known what is paid.",
@@ -101,6 +105,11 @@ WORDS: dict[str, Words] = {
         "to_nobody": "; nothing is paid for these",
         "rule.events": "the points for {step}",
         "rule.campaigns": "the points for {step} in this month",
+        "rule.events.all": "the points for each event",
+        "rule.campaigns.all": "the points of campaigns",
+        "rule.bonuses": "what stages pay once",
+        "effective_from": "since when it is in force",
+        "effective_until": "until when it is in force",
     },
     "ja": {
         "paid": "ポイント率は{rate}、付与ポイントは{points}ポイントです。",
@@ -153,6 +162,8 @@ WORDS: dict[str, Words] = {
         "rule.constant": "全員が同じ値のときの偏差値",
         "rates.below": "表の一番下に届かない場合の扱い",
         "rates.steps": "ステップ{step}のポイント率",
+        "rates.steps.run": "ステップ{step}から{last}のポイント率",
+        "rates.steps.all": "各ステップのポイント率",
         "reward.base": "ポイント率を掛ける対象",
         "reward.rounding": "ポイントの端数処理",
         "reward.cap": "ポイントの上限",
@@ -173,6 +184,7 @@ WORDS: dict[str, Words] = {
         "rule.criteria": "ステージの条件",
         "rule.previous": "前のステージの数え方",
         "rates.stage": "ステージ{step}のポイント率",
+        "rates.stage.run": "ステージ{step}から{last}のポイント率",
         "referrer_paid": "紹介者への付与は{points}ポイントです。",
         "friend_paid": "お友達への付与は{points}ポイントです。",
         "unpaid": "付与ポイントは不明です。",
@@ -182,6 +194,11 @@ WORDS: dict[str, Words] = {
         "to_nobody": "ポイントは付きません。",
         "rule.events": "{step}のポイント数",
         "rule.campaigns": "当月の{step}のポイント数",
+        "rule.events.all": "各対象のポイント数",
+        "rule.campaigns.all": "キャンペーンのポイント数",
+        "rule.bonuses": "1回限りのボーナス",
+        "effective_from": "開始日",
+        "effective_until": "終了日",
     },
 }
 """The sentences, by language."""
@@ -725,6 +742,27 @@ def _reward_line(sentence: str, reward: Facts, program: Program, rate: str, lang
         capped=cap if reward["is_capped"] else "",
         points=Count(reward["points"]),
     )
+
+
+def unpublished(program: Program, lang: Lang) -> str:
+    """What of a program the operator never published and the program fills in, in words; empty if nothing.
+
+    Examples
+    --------
+    >>> unpublished(Program.load("hapi-tomo"), "en")
+    'which stage counts as the one before, what is paid below the table, how points are rounded'
+    """
+    words, rule = WORDS[lang], program.rule
+    divisor = "n - 1" if isinstance(rule, StandardScore) and rule.ddof else "n"
+    keys = (key for key, standing in program.standing.items() if standing == "reconstructed")
+    what = [words.get(f"{key}.all", words.get(key, key)).format(divisor=divisor) for key in keys]
+    kind, first = ("stage", 1) if isinstance(rule, Stages) else ("steps", 0)
+    steps = program.rates.steps if program.rates is not None else ()
+    for standing, run in groupby(enumerate(steps, first), lambda item: item[1].standing):
+        if standing == "reconstructed":
+            low, *_, high = [index for index, _ in run] * 2
+            what.append(words[f"rates.{kind}" + (".run" if low < high else "")].format(step=low, last=high))
+    return words["comma"].join(what)
 
 
 def _reconstructed(facts: Facts, lang: Lang, divisor: str = "") -> Iterator[str]:

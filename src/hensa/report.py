@@ -17,9 +17,9 @@ from hensa import audit, charts
 from hensa.audit import Record
 from hensa.charts import Spec
 from hensa.comparison import Tally
-from hensa.counts import Count
+from hensa.counts import Count, percent
 from hensa.errors import DataError, HensaError
-from hensa.explanation import NAMES
+from hensa.explanation import NAMES, unpublished
 from hensa.figures import (
     Batch,
     Bin,
@@ -286,11 +286,6 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.6g}"
-
-
-def percent(part: float | Fraction, of: float | Fraction = 1, digits: int = 2) -> str:
-    """A share, rounded."""
-    return f"{float(Fraction(part) / Fraction(of)):.{digits}%}" if of else "–"
 
 
 def share_text(share: Share) -> str:
@@ -779,13 +774,9 @@ class Scored:
         ):
             notes.append(("warn", words("note_no_bonuses", column=program.rule.previous)))
         notes += self._about.ledger_notes()
-        ours = [key for key, standing in program.standing.items() if standing == "reconstructed"]
-        if program.rates is not None:
-            n = sum(step.standing == "reconstructed" for step in program.rates.steps)
-            if n:
-                ours.append(words("of_steps", n=n, steps=len(program.rates.steps)))
+        ours = unpublished(program, words.lang)
         if ours:
-            notes.append(("warn", words("note_reconstructed", what=words("comma").join(ours))))
+            notes.append(("warn", words("note_reconstructed", what=ours)))
         section.notes(notes)
         return section
 

@@ -122,7 +122,6 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "note_any_month": "{month} is outside of the program's dates, and the run allowed any month.",
         "note_no_bonuses": "No bonuses were paid: there is no column {column}.",
         "note_reconstructed": "Not published by the operator, and filled in by the program: {what}.",
-        "of_steps": "{n} of the {steps} rates",
         "ledger_clean": "The ledger that counted the rows found nothing amiss.",
         # how it was made
         "run": "How it was made",
@@ -295,7 +294,6 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "note_any_month": "{month}は制度の適用期間外ですが、実行時に許可されました。",
         "note_no_bonuses": "列{column}がないため、ボーナスは付与されていません。",
         "note_reconstructed": "次の点は運営者が公表しておらず、制度のファイルで補ったものです：{what}。",
-        "of_steps": "{steps}段階のうち{n}段階のポイント率",
         "ledger_clean": "行を集計した台帳に問題は見つかりませんでした。",
         "ledger.spelled_nulls": "個のセルに空を表す文字：空として扱いました",
         "ledger.members_without_id": "件の登録に member_id がない：除外しました",

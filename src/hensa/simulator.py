@@ -11,14 +11,13 @@ give a whole number before each root, and integers decide whether a score reache
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import groupby
 from math import lcm
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from hensa.counts import Count
 from hensa.errors import DataError
-from hensa.explanation import NAMES, WORDS
+from hensa.explanation import NAMES, WORDS, unpublished
 from hensa.moments import Exact, Moments
 from hensa.next_step import Further
 from hensa.page import LANGS, Lang, data_island, render
@@ -107,9 +106,6 @@ _WORDS: dict[str, dict[str, str]] = {
         "ours_key": "not published; filled in by us †",
         "said": "{name}: your rate is {rate}.",
         "said_points": "{name}: your rate is {rate}, your points {points}.",
-        "our_facts": "Not published, and filled in by us: {what}.",
-        "our_step": "the rate of step {first}",
-        "our_steps": "the rates of steps {first} to {last}",
         "dates": "In force from {first} to {last}.",
         "from_date": "In force from {first}.",
         "until_date": "In force until {last}.",
@@ -189,9 +185,6 @@ _WORDS: dict[str, dict[str, str]] = {
         "ours_key": "公表されておらず、当方で補ったもの†",
         "said": "{name}：ポイント率は{rate}です。",
         "said_points": "{name}：ポイント率は{rate}、付与ポイントは{points}ポイントです。",
-        "our_facts": "公表されておらず、当方で補ったものです：{what}。",
-        "our_step": "ステップ{first}のポイント率",
-        "our_steps": "ステップ{first}から{last}のポイント率",
         "dates": "{first}から{last}まで有効です。",
         "from_date": "{first}から有効です。",
         "until_date": "{last}まで有効です。",
@@ -317,14 +310,14 @@ def _program_data(program: Program, population: Population, lang: Lang) -> Data:
     """What the page needs to know of a program; decimals are text, as they are exact."""
     if isinstance(program.rule, PerEvent):
         raise DataError(f"Program {program.name!r} has neither scores nor stages to simulate.")
-    rates, reward = program.rate_table, program.reward
+    rates, reward, ours = program.rate_table, program.reward, unpublished(program, lang)
     rule_data = (
         _stage_data(program.rule) if isinstance(program.rule, Stages) else _score_data(program, population, lang)
     )
     return {
         "title": program.short_title,
         "dates": _dates(program, _WORDS[lang]),
-        "ours": _ours(program, lang),
+        "ours": WORDS[lang]["reconstructed"].format(what=ours) if ours else "",
         "standing": program.standing,
         "unit": rates.unit,
         "below": rates.below,
@@ -348,24 +341,6 @@ def _dates(program: Program, words: dict[str, str]) -> str:
     return words["until_date" if first is None else "from_date" if last is None else "dates"].format(
         first=first, last=last
     )
-
-
-def _ours(program: Program, lang: Lang) -> str:
-    """The sentence on what the operator never published, if there is any of it."""
-    words, explained = _WORDS[lang], WORDS[lang]
-    divisor = "n" if isinstance(program.rule, StandardScore) and program.rule.ddof == 0 else "n - 1"
-    what = [
-        explained[key].format(divisor=divisor)
-        for key, standing in program.standing.items()
-        if standing == "reconstructed" and key in explained
-    ]
-    first = 1 if isinstance(program.rule, Stages) else 0
-    for standing, run in groupby(enumerate(program.rate_table.steps, first), lambda item: item[1].standing):
-        if standing == "reconstructed":
-            indices = [index for index, _ in run]
-            words_of_run = words["our_step" if len(indices) == 1 else "our_steps"]
-            what.append(words_of_run.format(first=indices[0], last=indices[-1]))
-    return words["our_facts"].format(what=words["comma"].join(what)) if what else ""
 
 
 def _stage_data(rule: Stages) -> Data:

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 
 from hensa.columns import exact_sum
 from hensa.comparison import Tally
-from hensa.counts import Count
+from hensa.counts import Count, percent
 from hensa.errors import HensaError
 from hensa.explanation import NAMES, WORDS, Lang
 from hensa.files import sentence
@@ -441,7 +441,7 @@ def bands_table(rates: RateTable, counts: Mapping[float, int]) -> Table:
     table = plain_table("rate", "rows", "", bars=console.is_terminal)
     for *ends, count in bands:
         low, high = (f"{float(share * 100):g}%" for share in ends)
-        share = f"{count / (sum(rows) or 1):.2%}"
+        share = percent(count, sum(rows) or 1)
         add_row(table, low if low == high else f"{low} to {high}", f"{count:,}", share, bar=bar(count, max(rows)))
     return table
 

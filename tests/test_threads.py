@@ -1,7 +1,10 @@
 """Rows shared out to threads: every piece once, the first error, and an end soon after Ctrl-C."""
 
+import os
 import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -53,6 +56,52 @@ def test_an_interrupt_between_two_pieces_stops_the_other_threads(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         share_out(work, 200 * UNIT, 2)
     assert len(done) < 100
+
+
+def test_threads_stay_for_the_next_call():
+    def work(start, stop):
+        time.sleep(0.001)  # long enough for the others to begin
+        return threading.get_ident()
+
+    share_out(work, 50 * UNIT, 3)
+    before = set(threading.enumerate())
+    used = set(share_out(work, 50 * UNIT, 3))
+    assert len(used) > 1
+    assert used <= {thread.ident for thread in before}
+
+
+def test_what_the_work_is_about_is_let_go_at_the_end():
+    class Rows:
+        pass
+
+    for _ in range(200):
+        rows = Rows()
+        known = weakref.ref(rows)
+        share_out(lambda start, stop, rows=rows: None, 3 * UNIT, 3)
+        del rows
+        assert known() is None
+
+
+def test_callers_on_several_threads_do_not_wait_for_each_other():
+    began = threading.Barrier(4, timeout=60)
+
+    def call(_):
+        return share_out(lambda start, stop: began.wait() if start == 0 else 0, 4 * UNIT, 2)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(call, range(4)))) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_starts_threads_of_its_own():
+    share_out(lambda start, stop: None, 4 * UNIT, 2)
+    child = os.fork()
+    if child == 0:
+        met = threading.Barrier(2, timeout=60)
+        share_out(lambda start, stop: met.wait(), 2 * UNIT, 2)  # each of two threads has a piece
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "2"])

@@ -878,7 +878,7 @@ EVENTS = [
     asks(
         "rank",
         "the first none",
-        "top is 0; it must be 1 or more.",
+        "top is 0; it must be a whole number from 1 on.",
         lambda: hensa.rank({"id": [1], "n": [1]}, EVENT, top=0),
     ),
     asks(

@@ -237,8 +237,9 @@ def test_a_snapshot_has_everyone_who_shares_its_last_rank():
         "prize": [10, 3, 3, 3],
     }
     assert hensa.rank(rows, split, top=1)["id"].to_pylist() == [1]
-    with pytest.raises(DataError, match="top is 0; it must be 1 or more"):
-        hensa.rank(rows, split, top=0)
+    for wrong in (0, 1.5, True, "2"):
+        with pytest.raises(DataError, match=f"top is {wrong!r}; it must be a whole number from 1 on"):
+            hensa.rank(rows, split, top=wrong)
 
 
 def test_no_rows_give_no_ranks():

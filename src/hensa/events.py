@@ -345,7 +345,7 @@ def rank(rows: Any, event: Event, top: int | None = None) -> pa.Table:
     ------
     DataError
         A column is missing or of a wrong type; an id is null or there twice; a count is negative or beyond int64; an
-        entry is no time, or only one of the entries and the cut-off has an offset from UTC; `top` is below 1.
+        entry is no time, or only one of the entries and the cut-off has an offset from UTC; `top` is no whole number from 1 on.
 
     Examples
     --------
@@ -363,8 +363,8 @@ def rank(rows: Any, event: Event, top: int | None = None) -> pa.Table:
     {'rank': 2, 'member': 'Cho', 'friends': 3, 'prize': 100}
     {'rank': 2, 'member': 'Dan', 'friends': 3, 'prize': 100}
     """
-    if top is not None and top < 1:
-        raise DataError(f"top is {top}; it must be 1 or more.")
+    if top is not None and (type(top) is not int or top < 1):
+        raise DataError(f"top is {top!r}; it must be a whole number from 1 on.")
     table = table_of(rows)
     ids = ids_of(table, [event.id_column])
     by_id = unique_order_of(ids)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import typer.main
+from docutils import nodes
 from typer.cli import get_docs_for_click
 
 import hensa
@@ -67,5 +68,13 @@ def fill(app, name: str, content: list[str]) -> None:
         content[0] = command_reference()
 
 
+def dashes(app, tree: nodes.document) -> None:
+    """A dash between a parameter or result and what it is, which Sphinx leaves to smartquotes."""
+    for text in list(tree.findall(nodes.Text)):
+        if text.startswith(" -- "):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ", 1)))
+
+
 def setup(app) -> None:
     app.connect("source-read", fill)
+    app.connect("doctree-read", dashes)

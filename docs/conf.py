@@ -71,8 +71,8 @@ def fill(app, name: str, content: list[str]) -> None:
 def dashes(app, tree: nodes.document) -> None:
     """A dash between a parameter or result and what it is, which Sphinx leaves to smartquotes."""
     for text in list(tree.findall(nodes.Text)):
-        if text.startswith(" -- "):
-            text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ", 1)))
+        if " -- " in text and not isinstance(text.parent, (nodes.literal, nodes.FixedTextElement)):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ")))
 
 
 def setup(app) -> None:

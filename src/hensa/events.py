@@ -345,7 +345,8 @@ def rank(rows: Any, event: Event, top: int | None = None) -> pa.Table:
     ------
     DataError
         A column is missing or of a wrong type; an id is null or there twice; a count is negative or beyond int64; an
-        entry is no time, or only one of the entries and the cut-off has an offset from UTC; `top` is no whole number from 1 on.
+        entry is no time, or only one of the entries and the cut-off has an offset from UTC; `top` is no
+        whole number from 1 on.
 
     Examples
     --------

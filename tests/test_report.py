@@ -201,6 +201,18 @@ def test_the_record_is_shown(scored):
     assert any(hensa.kernels.name in text and hensa.__version__ in text for text in page.texts)
 
 
+def test_a_month_is_told_to_be_outside_of_the_dates_only_if_it_is(scored):
+    for month, is_outside in (("2019-09", True), ("2019-10", False)):
+        page = Page(report(scored(EXAMPLE, "--month", month, "--any-month")))
+        assert any("outside of the program's dates" in text for text in page.texts) == is_outside
+
+
+def test_dates_with_an_open_end_are_told_without_a_dash(scored):
+    rows = pa.table({"cumulative_referrals": [1], "own_points": [0], "friend_points": [100]})
+    page = Page(report(scored(rows, "-p", "hapi-tomo", "--month", "2019-09")))
+    assert "until 2019-09-30" in page.texts
+
+
 def test_what_was_never_published_is_told_in_the_words_of_explain(scored):
     path = scored(EXAMPLE, "--month", "2019-10")
     [english] = [text for text in Page(report(path)).texts if text.startswith("Not published by the operator")]

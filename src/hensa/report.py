@@ -43,7 +43,7 @@ from hensa.ledger import FINDINGS, KEY
 from hensa.manifest import Manifest
 from hensa.page import Lang, data_island, render
 from hensa.population import Population
-from hensa.program import PerEvent, Stages, StandardScore
+from hensa.program import PerEvent, Stages, StandardScore, days_of
 from hensa.report_words import WORDS
 
 __all__ = ["report"]
@@ -765,7 +765,7 @@ class Scored:
             notes.append(("", words("note_cohorts", n=Count(run.population.cohorts), by=", ".join(run.by))))
         if run.month is None:
             notes.append(("", words("note_no_month")))
-        elif run.any_month:
+        elif not program.holds(*days_of(run.month)):
             notes.append(("warn", words("note_any_month", month=run.month)))
         if (
             isinstance(program.rule, Stages)
@@ -783,8 +783,16 @@ class Scored:
     def _made(self) -> Section:
         words, run, program = self._about.words, self._run, self._program
         facts = [(words("month"), run.month or words("not_stated"))]
-        if program.effective_from or program.effective_until:
-            facts.append((words("in_force"), f"{program.effective_from or ''} – {program.effective_until or ''}"))
+        first, last = program.effective_from, program.effective_until
+        if first or last:
+            dates = (
+                words("until", last=last)
+                if not first
+                else words("since", first=first)
+                if not last
+                else f"{first} – {last}"
+            )
+            facts.append((words("in_force"), dates))
         if program.measures:
             source = words(f"population_{run.population.source}")
             facts.append(

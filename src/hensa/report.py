@@ -785,14 +785,8 @@ class Scored:
         facts = [(words("month"), run.month or words("not_stated"))]
         first, last = program.effective_from, program.effective_until
         if first or last:
-            dates = (
-                words("until", last=last)
-                if not first
-                else words("since", first=first)
-                if not last
-                else f"{first} – {last}"
-            )
-            facts.append((words("in_force"), dates))
+            dates = "until" if not first else "since" if not last else "from_until"
+            facts.append((words("in_force"), words(dates, first=first, last=last)))
         if program.measures:
             source = words(f"population_{run.population.source}")
             facts.append(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -45,6 +46,7 @@ from hensa.page import Lang, data_island, render
 from hensa.population import Population
 from hensa.program import PerEvent, Stages, StandardScore, days_of
 from hensa.report_words import WORDS
+from hensa.threads import share_out
 
 __all__ = ["report"]
 
@@ -398,16 +400,15 @@ class Scored:
         self._rows += batch.num_rows
         for name in self._columns:
             self._nulls[name] += batch.column(name).null_count
-        for name, (bins, *_) in self._bins.items():
-            bins.add(numbers_of(batch.column(name)))
+        parts = [partial(self._add_numbers, bins, batch.column(name)) for name, (bins, *_) in self._bins.items()]
         if self._scores is not None:
-            self._scores.add(numbers_of(batch.column("score")))
-        reward: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None = None
-        if self._about.has("reward"):
-            reward = points, valid = points_of(batch, "reward")
-            self._paid += int(np.count_nonzero(points > 0))
-            self._concentration.add(points[valid])
-            self._top.add(batch, points, valid)
+            parts.append(partial(self._add_numbers, self._scores, batch.column("score")))
+        reward = points_of(batch, "reward") if self._about.has("reward") else None
+        if reward is not None:
+            parts.append(partial(self._add_reward, batch, *reward))
+        if self._band_rows is not None:
+            parts.append(partial(self._add_bands, batch, reward))
+        share_out(lambda part, _: parts[part](), len(parts), None, unit=1)  # each has counts and sums of its own
         if self._about.has("friend_reward"):
             points, _ = points_of(batch, "friend_reward")
             self._friends.add(points, np.zeros(len(points), dtype=np.int64))
@@ -416,8 +417,14 @@ class Scored:
             if reward is not None:
                 points = np.where(reward[1], points, 0)
             sums.add(points, np.zeros(len(points), dtype=np.int64))
-        if self._band_rows is not None:
-            self._add_bands(batch, reward)
+
+    def _add_numbers(self, bins: Bins, column: pa.Array) -> None:
+        bins.add(numbers_of(column))
+
+    def _add_reward(self, batch: Batch, points: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]) -> None:
+        self._paid += int(np.count_nonzero(points > 0))
+        self._concentration.add(points[valid])
+        self._top.add(batch, points, valid)
 
     def _add_bands(self, batch: Batch, reward: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] | None) -> None:
         column = batch.column(self._by)

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from datetime import date
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -156,10 +157,16 @@ def test_the_same_run_again_changes_nothing(months, tmp_path):
 
 
 def test_pandas_is_not_imported_to_score_files(tmp_path):
-    pq.write_table(rows_of(0), tmp_path / "rows.parquet")
+    cohorts = {"site": ["pc", "phone"] * 500, "day": [date(2019, 10, 1), date(2019, 10, 2)] * 500}
+    rows = rows_of(0)
+    for name, column in cohorts.items():
+        rows = rows.append_column(name, pa.array(column))
+    pq.write_table(rows, tmp_path / "rows.parquet")
     run = """
-import sys, hensa
-hensa.score_dataset("rows.parquet", "paid", hensa.Program.load("hapitas-friend"))
+import sys, hensa, pyarrow.parquet
+program = hensa.Program.load("hapitas-friend")
+hensa.score_dataset("rows.parquet", "paid", program)
+hensa.score(pyarrow.parquet.ParquetFile("rows.parquet").read(), program, by=["site", "day"])
 sys.exit("pandas" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", run], cwd=tmp_path).returncode == 0

@@ -177,7 +177,7 @@ def encode(table: pa.Table, names: tuple[str, ...], threads: int | None = None) 
             numbers, distinct = dense(numbers, own.span, threads)
             own = _numbered(numbers, own.values(distinct))
         if span * own.span > limit:
-            pairs = pa.array(codes * np.int64(own.span) + own.low_bits).dictionary_encode()
+            pairs = _integers(codes * np.int64(own.span) + own.low_bits).dictionary_encode()
             codes = pairs.indices.to_numpy().copy()
             digits = [_numbered(codes, _values([*digits, own], pairs.dictionary.to_numpy()))]
             span = digits[0].span
@@ -211,7 +211,7 @@ def _digits_of(table: pa.Table, name: str, limit: int, threads: int | None) -> _
         if span is not None and span[1] - span[0] < limit:
             low, high = span
             return _Digits(
-                low_bits, low, high - low + 1, lambda numbers: [pa.array(numbers + low).cast(stored).view(kind)]
+                low_bits, low, high - low + 1, lambda numbers: [_integers(numbers + low).cast(stored).view(kind)]
             )
     # As few parts as threads: each of them may hold most of the distinct values.
     rows = max(UNIT, -(-len(column) // (threads or cpus())))
@@ -222,7 +222,7 @@ def _digits_of(table: pa.Table, name: str, limit: int, threads: int | None) -> _
         return column.slice(start, stop - start).combine_chunks().dictionary_encode()
 
     parts = share_out(encode_part, len(column), threads, rows)
-    encoded = pa.concat_arrays([pa.array([], column.type), *(part.dictionary for part in parts)]).dictionary_encode()
+    encoded = pa.concat_arrays([pa.nulls(0, column.type), *(part.dictionary for part in parts)]).dictionary_encode()
     known = np.split(encoded.indices.to_numpy(), np.cumsum([len(part.dictionary) for part in parts]))
     numbers = [own[part.indices.to_numpy()] for own, part in zip(known, parts, strict=False)]
     return _numbered(np.concatenate([np.empty(0, dtype=np.int32), *numbers]), [encoded.dictionary.view(kind)])
@@ -275,7 +275,7 @@ def _digits_of_texts(column: pa.ChunkedArray, name: str, rows: int, threads: int
 
     try:
         parts = share_out(number, len(column), threads, rows)
-        values = pa.concat_arrays([pa.array([], large), *parts])
+        values = pa.concat_arrays([pa.nulls(0, large), *parts])
         values.validate(full=True)  # as to UTF-8
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"Column {name!r} is not a valid Arrow array: {reason(error)}.") from error
@@ -293,7 +293,12 @@ def _digits_of_texts(column: pa.ChunkedArray, name: str, rows: int, threads: int
 
 def _numbered(numbers: Codes, values: list[pa.Array]) -> _Digits:
     """Digits of known numbers; `values` are those of each number."""
-    return _Digits(numbers, 0, len(values[0]), lambda chosen: [column.take(pa.array(chosen)) for column in values])
+    return _Digits(numbers, 0, len(values[0]), lambda chosen: [column.take(_integers(chosen)) for column in values])
+
+
+def _integers(numbers: Int64s) -> pa.Array:
+    """The same as an Arrow array. `pa.array` imports pandas where it is installed: a fifth of a second."""
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def _values(digits: list[_Digits], numbers: Int64s) -> list[pa.Array]:

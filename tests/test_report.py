@@ -235,6 +235,21 @@ def test_an_axis_of_whole_numbers_has_no_ticks_between_them():
     assert [axis.get("tickMinStep") for axis in axes] == [1, None]
 
 
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", ["gain", "share"])
+def test_the_bars_of_few_bands_can_be_seen(kind, n):
+    vl_convert = pytest.importorskip("vl_convert")
+    bands = [f"band {i}" for i in range(n)]
+    if kind == "gain":
+        spec = charts.diverging(bands, [300] * n, [1000] * n, "Points", ("Gained", "Lost"))
+    else:
+        spec = charts.bars_by_band(bands, [(name, [0.5] * n, [""] * n) for name in ("Rows", "Points")], "Share")
+    drawn = vl_convert.vegalite_to_svg(spec | {"width": 600})
+    heights = [float(height) for height in re.findall(r'<path d="M[^"]*?v([0-9.]+)h[^"]*" fill="var', drawn)]
+    assert len(heights) >= 2 * n
+    assert min(heights) >= 6
+
+
 def test_a_csv_gives_the_page_of_the_parquet_file(scored):
     pages = [report(scored(EXAMPLE, suffix=suffix)) for suffix in (".parquet", ".csv", ".arrow")]
     assert pages[0] == pages[1].replace("wrote beside the file", "wrote into the file") == pages[2]

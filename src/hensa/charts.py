@@ -184,7 +184,7 @@ def bars_by_band(bands: Sequence[str], series: Sequence[tuple[str, Sequence[floa
             ],
         )
     )
-    return _finished(chart, 30 * len(bands) + 20)
+    return _finished(chart, 30 * len(bands) + 50)
 
 
 def lorenz(curve: Sequence[tuple[float, float]], x: str, y: str) -> Spec:
@@ -236,7 +236,7 @@ def diverging(bands: Sequence[str], gained: Sequence[int], lost: Sequence[int], 
             ],
         )
     )
-    return _finished(chart, 24 * len(bands) + 20)
+    return _finished(chart, 24 * len(bands) + 50)
 
 
 # ---- what they share

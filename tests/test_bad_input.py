@@ -777,7 +777,7 @@ EXPLANATIONS = [
     asks(
         "compare",
         "one program",
-        "compare got 1 programs; it takes two or more.",
+        "compare got 1 program; it takes two or more.",
         lambda: hensa.compare(ROWS, [PROGRAM]),
     ),
     asks(
@@ -823,7 +823,7 @@ EXPLANATIONS = [
     ),
     command(
         "one program to compare",
-        "in.csv: compare got 1 programs; it takes two or more.",
+        "in.csv: compare got 1 program; it takes two or more.",
         "compare in.csv -p three.toml",
     ),
     command(

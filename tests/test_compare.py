@@ -203,7 +203,7 @@ def test_no_rows_are_no_winners():
 @pytest.mark.parametrize(
     ("programs", "options", "sentence"),
     [
-        ([LOW], {}, "compare got 1 programs; it takes two or more"),
+        ([LOW], {}, "compare got 1 program; it takes two or more"),
         ([LOW, HIGH, LOW], {}, "Two of the programs are named 'low'"),
         ([LOW, HIGH], {"band": "word"}, "Band column 'word' is of type string; it must be of integers"),
         ([LOW, HIGH], {"band": "none"}, "There is no column 'none'"),

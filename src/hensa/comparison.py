@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from hensa import kernels
 from hensa.columns import column_of, rows_views, table_of
+from hensa.counts import Count
 from hensa.errors import DataError, HensaError
 from hensa.program import Program, RateTable, Step
 from hensa.scoring import of_month, score
@@ -186,7 +187,7 @@ def compare(
         if name in names[:i]:
             raise DataError(f"Two of the programs are named {name!r}; each needs a name of its own.")
     if len(names) < 2:
-        raise DataError(f"compare got {len(names)} programs; it takes two or more.")
+        raise DataError(f"compare got {Count(len(names)):program}; it takes two or more.")
     table = table_of(rows)
     for program in loaded:
         table = of_month(table, program, month, any_month)

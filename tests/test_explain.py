@@ -575,6 +575,17 @@ def test_weights_scale_and_a_share_are_told():
     assert "There is no higher step." in text
 
 
+def test_a_product_has_the_same_sign_throughout_a_text():
+    rules = program("x", [(0, 1), (50, 2)], rule={"scale": 10})
+    rows = {"x": [0, 2], "b": [100, 100]}
+    english, japanese = (explained(rows, 1, rules, lang=lang).text for lang in ("en", "ja"))
+    # mean 1, SD 1: z = 1, times 10, and 50
+    assert "(2 - 1) / 1 x 10 + 50 = 60.0000" in english
+    assert "100 x 2% = 2" in english
+    assert "（2 - 1）÷ 1 × 10 + 50 = 60.0000" in japanese
+    assert "100 × 2% = 2" in japanese
+
+
 @pytest.mark.parametrize(
     ("rows", "rates", "sentence"),
     [

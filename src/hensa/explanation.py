@@ -32,7 +32,8 @@ WORDS: dict[str, Words] = {
         "population": "You are compared with a population of {count:member}.",
         "cohort": "You are compared with the {count:member} of {cohort}.",
         "measure": "{name}: you have {amount}. The mean is {mean} and the standard deviation {sd}, so your standard "
-        "score is ({value} - {mean}) / {sd}{scale} + {centre} = {standard_score}.",
+        "score is ({value} - {mean}) / {sd}{scaled} + {centre} = {standard_score}.",
+        "scaled": " x {scale}",
         "constant": "{name}: you have {amount}, as has every one of them, so your standard score is {centre}.",
         "score": "Your score is {how}: {score}.",
         "score_name": "Score",
@@ -120,7 +121,8 @@ WORDS: dict[str, Words] = {
         "population": "集計対象の{count}人と比べています。",
         "cohort": "{cohort}の{count}人と比べています。",
         "measure": "{name}は{amount}です。平均は{mean}、標準偏差は{sd}なので、偏差値は"
-        "（{value} - {mean}）÷ {sd}{scale} + {centre} = {standard_score}です。",
+        "（{value} - {mean}）÷ {sd}{scaled} + {centre} = {standard_score}です。",
+        "scaled": " × {scale}",
         "constant": "{name}は{amount}で、全員が同じ値なので、偏差値は{centre}です。",
         "score": "スコアは{how}で、{score}です。",
         "score_name": "スコア",
@@ -510,7 +512,7 @@ def _standard_score_lines(facts: Facts, program: Program, lang: Lang) -> Iterato
             value=_number(measure["value"]),
             mean=_rounded(measure["mean"]),
             sd=_rounded(measure["sd"]),
-            scale="" if rule.scale == 1 else f" x {_number(rule.scale)}",
+            scaled="" if rule.scale == 1 else words["scaled"].format(scale=_number(rule.scale)),
             centre=_number(rule.centre),
             standard_score=f"{measure['standard_score']:,.4f}",
         )

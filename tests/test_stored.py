@@ -4,6 +4,7 @@ import json
 import math
 from decimal import Decimal
 from fractions import Fraction
+from itertools import product
 
 import pyarrow as pa
 import pytest
@@ -98,6 +99,28 @@ def test_json_that_no_population_wrote_is_refused(part, value):
     rows = {"x": [1.0, 2.0], "b": [1, 2]}
     data = json.loads(hensa.population(rows, program("x"), method="welford").to_json())
     (data if part == "by" else data["measures"]["x"])[part] = value
+    with pytest.raises(DataError, match="not a population as to_json writes it"):
+        Population.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "method"),
+    [("sum", "exact"), *product(["count", "nulls", "twice", "lost", "measures"], ["exact", "welford"])],
+)
+def test_cohorts_that_do_not_add_up_to_the_whole_are_refused(mistake, method):
+    rows = {"x": [1.0, 2.0, 4.0, None], "b": [1, 2, 3, 4], "k": [1, 1, 2, 2]}
+    data = json.loads(hensa.population(rows, program("x"), by="k", method=method).to_json())
+    assert Population.from_json(json.dumps(data)).count == 3
+    if mistake in ("count", "nulls"):
+        data[mistake] += 1
+    elif mistake == "sum":
+        data["measures"]["x"]["sum"] = "6"
+    elif mistake == "measures":
+        data["cohorts"][0]["measures"] = {}
+    elif mistake == "lost":
+        del data["cohorts"][0]
+    else:
+        data["cohorts"][1]["key"] = data["cohorts"][0]["key"]
     with pytest.raises(DataError, match="not a population as to_json writes it"):
         Population.from_json(json.dumps(data))
 

@@ -174,7 +174,22 @@ def _from_dict(data: Mapping[str, Any]) -> Population:
     cohorts = {tuple(map(_from_json, cohort["key"])): _from_dict(cohort) for cohort in data.get("cohorts", ())}
     if any(len(key) != len(by) for key in cohorts):
         raise ValueError("a key does not fit by")
-    return Population(count, nulls, measures, by, Cohorts.of(by, cohorts) or cohorts)
+    whole = Population(count, nulls, measures, by, Cohorts.of(by, cohorts) or cohorts)
+    if by and not _adds_up(whole, list(cohorts.values())):
+        raise ValueError("the cohorts do not add up to the whole")
+    return whole
+
+
+def _adds_up(whole: Population, cohorts: Sequence[Population]) -> bool:
+    """Whether cohorts have the rows of all, and their exact sums."""
+    if any(list(each.measures) != list(whole.measures) for each in cohorts):
+        return False
+    for name, moments in whole.measures.items() if cohorts else ():
+        parts = [(each.count, state) for each in cohorts if isinstance(state := each[name].state, Exact)]
+        if len(parts) == len(cohorts) and Exact.merged(parts) != moments.state:
+            return False
+    counts = sum(each.count for each in cohorts), sum(each.nulls for each in cohorts)
+    return counts == (whole.count, whole.nulls)
 
 
 def _natural(value: object) -> int:

@@ -141,7 +141,7 @@ cdef bint grow(TextTable* table) noexcept nogil:
     cdef Text* known = <Text*> realloc(table.known, n_slots // 4 * sizeof(Text))
     cdef int64_t i
     table.known = known if known != NULL else table.known
-    if slots == NULL or known == NULL or n_slots > <uint64_t> 1 << 33:
+    if slots == NULL or known == NULL or n_slots > <uint64_t> 1 << 32:
         free(slots)
         return False
     free(table.slots)

@@ -691,7 +691,7 @@ BINARY_FILES = [
     ),
     command(
         "a stored population that is cut off",
-        "p.json: found no population; `hensa population` writes such a file.",
+        "p.json: found no population (…); `hensa population` writes such a file.",
         "score in.csv -o out.csv -p three.toml --population p.json",
         files={"p.json": lambda: POPULATION.to_json()[:-5].encode()},
     ),

@@ -1059,7 +1059,7 @@ def test_piped_summaries_have_no_trailing_blanks(tmp_path):
         (("score", "gone", "-o", "out.csv"), "gone: there is no such file or directory"),
         (("score", "in.csv", "-o", "kd"), "a directory is named kd/"),
         (("programs", "check", "in.csv"), "in.csv: found a file that does not end in .toml; allowed: "),
-        (("score", "in.csv", "-o", "out.csv", "--population", "three.toml"), "three.toml: found no population; "),
+        (("score", "in.csv", "-o", "out.csv", "--population", "three.toml"), "three.toml: found no population (Exp"),
         (("compare", "in.csv", "-p", "hapitas-friend", "-p", "other.toml", "--band", "city"),
          "in.csv: line 2, column city: 'tokyo' is not a number"),
         (("score", "semicolons.csv", "-o", "out.csv"), "(are the cells separated by semicolons? it must be commas)"),

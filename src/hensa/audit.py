@@ -638,7 +638,9 @@ def read_population(path: str) -> Population:
         try:
             return Population.from_json(text)
         except DataError as error:
-            raise HensaError("found no population; `hensa population` writes such a file") from error
+            cause = error.__cause__
+            why = f"{cause} is missing" if isinstance(cause, KeyError) else cause
+            raise HensaError(f"found no population ({why}); `hensa population` writes such a file") from error
 
 
 def _read_text(path: str, encoding: str = "utf-8") -> str:

@@ -68,6 +68,25 @@ def test_a_dataset_has_the_bits_that_one_table_gets(months, tmp_path, by):
     assert sorted(os.listdir(tmp_path)) == ["paid", "rows"]
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_files_whose_texts_have_offsets_of_other_widths_are_one_dataset(tmp_path, suffix):
+    sites = ["ä", "b", "c"] * 100
+    kinds = [pa.string(), pa.large_string(), *([pa.string_view()] if suffix == "arrow" else [])]
+    (tmp_path / "in").mkdir()
+    for seed, kind in enumerate(kinds):
+        rows = rows_of(seed, 300).append_column("site", pa.array(sites, kind))
+        if suffix == "parquet":
+            pq.write_table(rows, tmp_path / f"in/{seed}.parquet")
+        else:
+            with pa.ipc.new_file(tmp_path / f"in/{seed}.arrow", rows.schema) as file:
+                file.write_table(rows)
+    together = pa.concat_tables([rows_of(seed, 300).append_column("site", [sites]) for seed in range(len(kinds))])
+    expected = hensa.score(together, PROGRAM, by="site")["reward"].to_pylist()
+    manifest = hensa.score_dataset(tmp_path / "in", tmp_path / "out", PROGRAM, by="site")
+    found = [row["reward"] for part in manifest.paths(tmp_path / "out") for row in files.read(str(part), (), ()).to_pylist()]
+    assert found == expected
+
+
 @pytest.mark.parametrize("by", [None, "month"])
 def test_rows_of_files_are_scored_against_a_stored_population(months, tmp_path, by):
     rows = whole(months)

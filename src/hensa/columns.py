@@ -31,6 +31,7 @@ __all__ = [
     "named",
     "null_view",
     "plain_rows",
+    "plain_schema",
     "reason",
     "rows_views",
     "table_of",
@@ -172,30 +173,43 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of a valid column in a type that Arrow's functions read: few of them read views of texts, which Polars
-    writes, or decimals of less than 128 bits."""
-    kind = column.type
-    if kind in _LARGE:
-        return column.cast(_LARGE[kind])
-    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
-        return column.cast(pa.decimal128(kind.precision, kind.scale))
-    if pa.types.is_dictionary(kind) and kind.value_type in _LARGE:
-        large = _LARGE[kind.value_type]
-        chunks = [pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(large)) for c in column.chunks]
-        return pa.chunked_array(chunks, pa.dictionary(kind.index_type, large))
-    return column
+    """The values of a valid column as their plain type."""
+    kind = plain_type(column.type)
+    if kind == column.type:
+        return column
+    if pa.types.is_dictionary(kind):  # there is no cast
+        chunks = [
+            pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(kind.value_type), ordered=kind.ordered)
+            for chunk in column.chunks
+        ]
+        return pa.chunked_array(chunks, kind)
+    return column.cast(kind)
 
 
 def plain_rows(rows: pa.Table) -> pa.Table:
     """The same of all columns of valid rows."""
-    columns = [plain(column) for column in rows.columns]
-    if [column.type for column in columns] == rows.schema.types:
-        return rows
-    fields = [field.with_type(column.type) for field, column in zip(rows.schema, columns, strict=True)]
-    return pa.table(columns, schema=pa.schema(fields, rows.schema.metadata))
+    schema = plain_schema(rows.schema)
+    return rows if schema == rows.schema else pa.table([plain(column) for column in rows.columns], schema=schema)
 
 
-_LARGE = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The plain types of all columns."""
+    return pa.schema([field.with_type(plain_type(field.type)) for field in schema], schema.metadata)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type that Arrow's functions read where they do not read this: few of them read views of texts, which Polars
+    writes, or decimals of less than 128 bits."""
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if pa.types.is_dictionary(kind):
+        value_type = plain_type(kind.value_type)
+        return kind if value_type == kind.value_type else pa.dictionary(kind.index_type, value_type, kind.ordered)
+    return kind
 
 
 def check_key_type(kind: pa.DataType, what: str, are: str) -> None:

@@ -15,7 +15,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.fs as arrow_fs
 import pyarrow.parquet as pq
 
-from hensa.columns import plain_rows
+from hensa.columns import plain_rows, plain_schema
 from hensa.errors import HensaError
 from hensa.files import (
     BATCH,
@@ -330,14 +330,18 @@ def _holds(kind: pa.DataType, cells: pa.Array, number: bool) -> bool:
     return bool(kind == pa.string() or values.cast(pa.string()).equals(cells))
 
 
+_TEXTS = {pa.string(), pa.large_string(), pa.string_view()}
+"""Which of them a file has depends on who wrote it."""
+
+
 def agreed(format: str, surveys: Iterable[Survey]) -> tuple[pa.Schema, list[Survey]]:
     """The columns that all files have, and the surveys.
 
     Raises
     ------
     HensaError
-        With the first file that has others, other types or another order than the first file; metadata may differ. The
-        columns of CSV files have the types that hold the cells of all of them.
+        With the first file that has others, other types or another order than the first file; metadata may differ, and
+        the offsets of texts. The columns of CSV files have the types that hold the cells of all of them.
     """
     found: list[Survey] = []
     for seen in surveys:
@@ -348,7 +352,7 @@ def agreed(format: str, surveys: Iterable[Survey]) -> tuple[pa.Schema, list[Surv
                 if ours is None or theirs is None or ours.name != theirs.name:
                     here, there = (repr(field.name) if field else "missing" for field in (ours, theirs))
                     raise HensaError(f"column {place} is {here}, where it is {there} {other}")
-                if format != "csv" and ours.type != theirs.type:
+                if format != "csv" and ours.type != theirs.type and not {ours.type, theirs.type} <= _TEXTS:
                     raise HensaError(f"column {ours.name!r} is of type {ours.type}, where it is {theirs.type} {other}")
     schema = found[0].schema.remove_metadata()
     if format == "csv":
@@ -524,7 +528,7 @@ def _batches(
                 table = pa.Table.from_batches([batch if names is None else batch.select(schema.names)])
                 yield from plain_rows(table).to_batches()
 
-        return plain_rows(schema.empty_table()).schema, arrow_batches()
+        return plain_schema(schema), arrow_batches()
     schema = _selected(source.schema, names)
     types = dict(zip(schema.names, schema.types, strict=True))
     pointed = [i for i, field in enumerate(schema) if field.name in source.pointed and field.type == pa.int64()]

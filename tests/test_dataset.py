@@ -83,8 +83,8 @@ def test_files_whose_texts_have_offsets_of_other_widths_are_one_dataset(tmp_path
     together = pa.concat_tables([rows_of(seed, 300).append_column("site", [sites]) for seed in range(len(kinds))])
     expected = hensa.score(together, PROGRAM, by="site")["reward"].to_pylist()
     manifest = hensa.score_dataset(tmp_path / "in", tmp_path / "out", PROGRAM, by="site")
-    found = [row["reward"] for part in manifest.paths(tmp_path / "out") for row in files.read(str(part), (), ()).to_pylist()]
-    assert found == expected
+    paid = [files.read(str(part), ())["reward"] for part in manifest.paths(tmp_path / "out")]
+    assert [points for part in paid for points in part.to_pylist()] == expected
 
 
 @pytest.mark.parametrize("by", [None, "month"])

@@ -29,13 +29,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer import testing as typer_testing
 
 import hensa
-from hensa import DataError, HensaError, Measure, Population, Program, ProgramError, columns, reference
-
-typer_testing = pytest.importorskip("typer.testing")
-
-from hensa import cli  # noqa: E402
+from hensa import (
+    DataError,
+    HensaError,
+    Measure,
+    Population,
+    Program,
+    ProgramError,
+    cli,
+    columns,
+    reference,
+)
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "bad-input.md"
 CODE = "from hensa.cli import main; main()"
@@ -691,7 +698,8 @@ BINARY_FILES = [
     ),
     command(
         "a stored population that is cut off",
-        "p.json: found no population (…); `hensa population` writes such a file.",
+        "p.json: found no population (Expecting ',' delimiter: line 17 column 1 (char 259)); `hensa population` writes "
+        "such a file.",
         "score in.csv -o out.csv -p three.toml --population p.json",
         files={"p.json": lambda: POPULATION.to_json()[:-5].encode()},
     ),

@@ -1038,7 +1038,8 @@ def test_without_its_extra_the_ledger_says_what_to_install():
 
 
 def hensa_command(*args):
-    testing = pytest.importorskip("typer.testing")
+    from typer import testing
+
     from hensa import cli
 
     return testing.CliRunner().invoke(cli.app, [str(arg) for arg in args])
@@ -1108,6 +1109,15 @@ def test_the_command_reads_one_of_the_two_from_standard_input(made, tmp_path):
     assert pa.ipc.open_stream(done.stdout).read_all().equals(expected)
     done = subprocess.run([*command, "--members", "-", "--passbook", "-"], input=b"", capture_output=True, timeout=120)
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_what_stops_the_reading_of_rows_is_raised_as_it_was(made, stop):
+    def interrupted(n_rows):
+        raise stop  # as Ctrl-C does where progress is told, on a thread of DuckDB
+
+    with Ledger("2019-10") as ledger, pytest.raises(stop):
+        ledger.read_members(made / "members.parquet", lambda total: interrupted)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

@@ -61,13 +61,10 @@ def test_an_interrupt_between_two_pieces_stops_the_other_threads(monkeypatch):
 def test_threads_stay_for_the_next_call():
     def work(start, stop):
         time.sleep(0.001)  # long enough for the others to begin
-        return threading.get_ident()
+        return threading.current_thread()
 
-    share_out(work, 50 * UNIT, 3)
-    before = set(threading.enumerate())
-    used = set(share_out(work, 50 * UNIT, 3))
-    assert len(used) > 1
-    assert used <= {thread.ident for thread in before}
+    used = {thread for _ in range(30) for thread in share_out(work, 8 * UNIT, 3)}
+    assert 1 < len(used) < 30  # and not two more in each call; a thread may be made while another is about to be idle
 
 
 def test_what_the_work_is_about_is_let_go_at_the_end():

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.columns import Views, check_key_type, column_of, key_view, named, reason
+from hensa.columns import Views, array_of, check_key_type, column_of, key_view, named, reason
 from hensa.errors import DataError
 from hensa.threads import UNIT, cpus, share_out
 
@@ -271,7 +271,7 @@ def _digits_of_texts(column: pa.ChunkedArray, name: str, rows: int, threads: int
 
     def number(start: int, stop: int) -> pa.Array:
         offsets, data = kernels.active.number_texts(chunks, start, stop, numbers)
-        return pa.Array.from_buffers(large, len(offsets) // 8 - 1, [None, *map(pa.py_buffer, (offsets, data))])
+        return pa.Array.from_buffers(large, len(offsets) // 8 - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
     try:
         parts = share_out(number, len(column), threads, rows)
@@ -298,7 +298,7 @@ def _numbered(numbers: Codes, values: list[pa.Array]) -> _Digits:
 
 def _integers(numbers: Int64s) -> pa.Array:
     """The same as an Arrow array. `pa.array` imports pandas where it is installed: a fifth of a second."""
-    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
+    return array_of(pa.int64(), len(numbers), None, pa.py_buffer(numbers), 0)
 
 
 def _values(digits: list[_Digits], numbers: Int64s) -> list[pa.Array]:

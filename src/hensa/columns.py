@@ -32,6 +32,7 @@ __all__ = [
     "null_view",
     "plain_rows",
     "plain_schema",
+    "plain_type",
     "reason",
     "rows_views",
     "table_of",
@@ -175,15 +176,7 @@ def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The values of a valid column as their plain type."""
     kind = plain_type(column.type)
-    if kind == column.type:
-        return column
-    if pa.types.is_dictionary(kind):  # there is no cast
-        chunks = [
-            pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(kind.value_type), ordered=kind.ordered)
-            for chunk in column.chunks
-        ]
-        return pa.chunked_array(chunks, kind)
-    return column.cast(kind)
+    return column if kind == column.type else column.cast(kind)
 
 
 def plain_rows(rows: pa.Table) -> pa.Table:

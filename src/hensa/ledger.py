@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hensa.columns import column_of, table_of
+from hensa.columns import column_of, plain_type, table_of
 from hensa.errors import DataError, HensaError
 from hensa.files import batches, csv_fault, open_text, sentence
 from hensa.threads import check_threads, cpus
@@ -674,9 +674,7 @@ class Ledger:
         for fate in ("rejected", "other months"):
             self.counts[f"entries, {fate}"] = fates.get(fate, 0)
         self.counts["entries, counted"] = fates.get("valid", 0) + fates.get("pending", 0)
-        self._find("incomplete_entries", fates.get("incomplete"))
-        if fates.keys() <= {"other kind", "incomplete"}:
-            self._find("other_kinds", fates.get("other kind"))
+        self._find_kinds(fates)
         self._find("unjudged_entries", *self._one("SELECT sum(copies), min(member_id) FROM entries WHERE unjudged"))
         self._find(
             "duplicate_entries",
@@ -714,6 +712,12 @@ class Ledger:
             """),
         )
         self._find_far_entries()
+
+    def _find_kinds(self, fates: Mapping[str, int]) -> None:
+        """Entries without what tells their kind, and whether none is of a kind that counts."""
+        self._find("incomplete_entries", fates.get("incomplete"))
+        if fates.keys() <= {"other kind", "incomplete"}:
+            self._find("other_kinds", fates.get("other kind"))
 
     def _find_far_entries(self) -> None:
         """Whether no entry is of the month that is paid, as when it is mistyped."""
@@ -840,7 +844,7 @@ class Ledger:
     def _scan(self, source: "_Source", started: Any, sql: str) -> None:
         reader, n_rows = source.open()
         advance = started(n_rows) if started else lambda _: None
-        fault: list[Exception] = []
+        fault: list[BaseException] = []
         reading = Lock()
 
         def parts() -> Iterator[pa.RecordBatch]:
@@ -852,7 +856,9 @@ class Ledger:
                         return
                     yield part
                     advance(part.num_rows)
-            except Exception as error:
+            except GeneratorExit:  # nobody wants more
+                raise
+            except BaseException as error:  # also Ctrl-C, on a thread of DuckDB
                 fault.append(error)
                 raise
 
@@ -923,9 +929,7 @@ class FriendLedger(Ledger):
         self.counts["entries"] = sum(fates.values())
         for fate in ("other kind", "rejected", "of others", "counted"):
             self.counts[f"entries, {fate}"] = fates.get(fate, 0)
-        self._find("incomplete_entries", fates.get("incomplete"))
-        if fates.keys() <= {"other kind", "incomplete"}:
-            self._find("other_kinds", fates.get("other kind"))
+        self._find_kinds(fates)
         self._find(
             "undated_entries",
             *self._one("SELECT sum(entries), min(friend_id) FROM activity WHERE fate = 'undated'"),
@@ -1127,13 +1131,9 @@ def _is_text(type_: pa.DataType) -> bool:
 
 def _plain(type_: pa.DataType) -> pa.DataType:
     """The type as which a column is handed over: one that every release of DuckDB takes, without loss."""
-    if pa.types.is_dictionary(type_):
-        value_type = _plain(type_.value_type)
-        return pa.dictionary(type_.index_type, value_type) if _is_text(value_type) else value_type
-    if pa.types.is_string_view(type_):
-        return pa.large_string()
-    if pa.types.is_decimal(type_) and type_.bit_width < 128:
-        return pa.decimal128(type_.precision, type_.scale)
+    type_ = plain_type(type_)
+    if pa.types.is_dictionary(type_) and not _is_text(type_):
+        return _plain(type_.value_type)
     if pa.types.is_timestamp(type_) and type_.unit == "ns":
         return pa.timestamp("us", type_.tz)
     return type_

@@ -333,6 +333,10 @@ def bin_text(bin: Bin, words: Words, whole: bool) -> str:
     return shown(bin.low) if last == bin.low else f"{shown(bin.low)}–{shown(last)}"
 
 
+def _count(bins: Bins, column: pa.Array) -> None:
+    bins.add(numbers_of(column))
+
+
 # ---- a run of `hensa score`
 
 
@@ -400,9 +404,9 @@ class Scored:
         self._rows += batch.num_rows
         for name in self._columns:
             self._nulls[name] += batch.column(name).null_count
-        parts = [partial(self._add_numbers, bins, batch.column(name)) for name, (bins, *_) in self._bins.items()]
+        parts = [partial(_count, bins, batch.column(name)) for name, (bins, *_) in self._bins.items()]
         if self._scores is not None:
-            parts.append(partial(self._add_numbers, self._scores, batch.column("score")))
+            parts.append(partial(_count, self._scores, batch.column("score")))
         reward = points_of(batch, "reward") if self._about.has("reward") else None
         if reward is not None:
             parts.append(partial(self._add_reward, batch, *reward))
@@ -417,9 +421,6 @@ class Scored:
             if reward is not None:
                 points = np.where(reward[1], points, 0)
             sums.add(points, np.zeros(len(points), dtype=np.int64))
-
-    def _add_numbers(self, bins: Bins, column: pa.Array) -> None:
-        bins.add(numbers_of(column))
 
     def _add_reward(self, batch: Batch, points: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]) -> None:
         self._paid += int(np.count_nonzero(points > 0))

@@ -17,7 +17,7 @@ from hensa.program import PerEvent, Program, Stages
 from hensa.stages import StageJudge
 from hensa.threads import UNIT, share_out
 
-__all__ = ["MONTH", "of_month", "score"]
+__all__ = ["MONTH", "check_counted", "of_month", "score"]
 
 MONTH = b"hensa.month"
 """Where the schema of scored rows keeps the month that is paid."""
@@ -170,9 +170,20 @@ def of_month(table: pa.Table, program: Program, month: str | None, any_month: bo
         counted = json.loads(metadata[b"hensa.ledger"])["month"]
     except (KeyError, TypeError, ValueError):
         counted = month
+    check_counted(counted, month, any_month)
+    return table.replace_schema_metadata({**metadata, MONTH: month})
+
+
+def check_counted(counted: str, month: str, any_month: bool) -> None:
+    """Refuse rows that a ledger counted for another month than the one that is paid.
+
+    Raises
+    ------
+    DataError
+        With both months, unless any month is allowed.
+    """
     if counted != month and not any_month:
         raise DataError(f"The rows were counted for {counted}, and the month of the run is {month}.")
-    return table.replace_schema_metadata({**metadata, MONTH: month})
 
 
 def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from hensa.cli.options import (
     Month,
     Source,
     Threads,
-    check_counted,
+    check_record,
     in_groups,
     keep_apart,
     keep_stdout,
@@ -65,7 +65,7 @@ def compare(
     rules = [Program.load(name) for name in program]
     for written in filter(None, (output, scaled)):
         keep_apart(written, source, *program)
-    check_counted(source, month, any_month)
+    check_record(source, month, any_month)
     solution = None
     with ExitStack() as stack:
         run = Run()

@@ -19,7 +19,7 @@ from hensa.cli.options import (
     MonthThatHolds,
     Source,
     Target,
-    check_counted,
+    check_record,
     in_groups,
     keep_apart,
     stored_population,
@@ -91,7 +91,7 @@ def explain(
     rules, by = basis.program, basis.by
     if basis.run is not None and month is None:
         month, any_month = basis.run.month, basis.run.any_month
-    check_counted(source, month, any_month)
+    check_record(source, month, any_month)
     with naming(source):
         rows = of_month(basis.rows, rules, month, any_month)
         index = row_of(rows, id_column, id)

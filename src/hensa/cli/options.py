@@ -14,6 +14,7 @@ from hensa.errors import DataError, HensaError
 from hensa.files import FORMATS, ROW_GROUP, format_of, naming, record_path
 from hensa.population import Population
 from hensa.program import days_of
+from hensa.scoring import check_counted
 from hensa.terminal import typer
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
     "Source",
     "Target",
     "Threads",
-    "check_counted",
+    "check_record",
     "in_groups",
     "keep_apart",
     "keep_stdout",
@@ -137,16 +138,16 @@ def stored_population(path: str | None, by: list[str] | None) -> Population | No
     return stored
 
 
-def check_counted(path: str, month: str | None, any_month: bool) -> None:
+def check_record(path: str, month: str | None, any_month: bool) -> None:
     """Refuse CSV that `hensa rows` counted for another month, by the record beside it; other files have it inside."""
-    if month is None or any_month or format_of(path) != "csv":
+    if month is None or format_of(path) != "csv":
         return
     record = None
     with suppress(HensaError):  # of a record of another version, say, which is not needed
         record = Record.find(path)
-    if record is not None and isinstance(record.run, Rows) and record.run.month != month:
+    if record is not None and isinstance(record.run, Rows):
         with naming(path):
-            raise HensaError(f"The rows were counted for {record.run.month}, and the month of the run is {month}.")
+            check_counted(record.run.month, month, any_month)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from hensa.cli.options import (
     ProgramName,
     Source,
     Threads,
-    check_counted,
+    check_record,
     in_groups,
     keep_apart,
     keep_stdout,
@@ -137,7 +137,7 @@ def score(
     wanted = [name.strip() for name in columns.split(",")] if columns else list(rules.results)
     keep_apart(output, source, program, population)
     keep_stdout(output, as_json)
-    check_counted(source, month, any_month)
+    check_record(source, month, any_month)
     run, stored = Run(), stored_population(population, by)
     pay = partial(hensa.score, program=rules, by=by, columns=wanted, month=month, any_month=any_month)
 

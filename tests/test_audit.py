@@ -17,14 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer import testing as typer_testing
 
 import hensa
-
-typer_testing = pytest.importorskip("typer.testing")
-
-from hensa import audit, cli  # noqa: E402
-from hensa.errors import HensaError  # noqa: E402
-from hensa.files import RECORD, replacing  # noqa: E402
+from hensa import audit, cli
+from hensa.errors import HensaError
+from hensa.files import RECORD, replacing
 
 # The domain's worked example: 99 members with 10 newcomers, one with 5000. Its mean is 59.9.
 ROWS = pa.table(

@@ -23,16 +23,14 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+from rich.cells import cell_len
+from typer import testing as typer_testing
 
 import hensa
+from hensa import cli
 from hensa.sample import sample
-
-typer_testing, cell_len = pytest.importorskip("typer.testing"), pytest.importorskip("rich.cells").cell_len
-
-
-from hensa import cli  # noqa: E402
-from hensa.terminal import Run, Stop, add_row, bar, console, plain_table  # noqa: E402
-from hensa.totals import Totals  # noqa: E402
+from hensa.terminal import Run, Stop, add_row, bar, console, plain_table
+from hensa.totals import Totals
 
 HENSA = [sys.executable, "-c", "from hensa.cli import main; main()"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and terminals as POSIX has them")

@@ -8,13 +8,11 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
+from typer import testing as typer_testing
 
 import hensa
-
-typer_testing = pytest.importorskip("typer.testing")
-
-from hensa import cli, terminal  # noqa: E402
-from hensa.cli import dataset  # noqa: E402
+from hensa import cli, terminal
+from hensa.cli import dataset
 
 PROGRAM = hensa.Program.load("hapitas-friend")
 

@@ -11,7 +11,6 @@ from functools import cache
 from math import isqrt
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 from making import exact_moments, program
@@ -323,16 +322,6 @@ def test_a_text_that_is_not_utf_8_is_refused():
     )
     with pytest.raises(hensa.DataError, match=r"Column 'k' is not a valid Arrow array: .*UTF8"):
         encode(table, ("k",))
-
-
-@pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(["a", "b"])])
-def test_rows_of_polars_are_scored_by_cohorts_of_text(kind):
-    rows = {"x": [1, 3, 2, 8], "b": [100] * 4, "k": ["a", "b", "b", "a"]}
-    frame = pl.DataFrame(rows).with_columns(pl.col("k").cast(kind))
-    rules = program("x")
-    expected = hensa.score(rows, rules, by="k")
-    assert hensa.score(frame, rules, by="k")["score"].equals(expected["score"])
-    assert hensa.population(frame, rules, by="k") == hensa.population(rows, rules, by="k")
 
 
 UNKEYED = {

@@ -412,7 +412,10 @@ def month(tmp_path):
 
 
 def hensa_command(*args):
-    testing, cli = pytest.importorskip("typer.testing"), pytest.importorskip("hensa.cli")
+    from typer import testing
+
+    from hensa import cli
+
     return testing.CliRunner(env={"COLUMNS": "80"}).invoke(cli.app, [str(arg) for arg in args])
 
 
@@ -442,9 +445,12 @@ def test_the_command_prints_costs_winners_and_losers(month):
 
 
 def test_winners_and_losers_of_a_hundred_million_rows_fit_80_columns():
-    terminal, rich = pytest.importorskip("hensa.terminal"), pytest.importorskip("rich.console")
+    from rich import console
+
+    from hensa import terminal
+
     total = hensa.Tally("100 to 499", 99_999_999, 99_999_999, 99_999_999, 0, 10**10 - 1, 10**10 - 1, 0, 0)
-    screen = rich.Console(width=80)
+    screen = console.Console(width=80)
     with screen.capture() as shown:
         screen.print(terminal.winners_table(total, [total], bars=True))
     assert shown.get().split() == [

@@ -8,7 +8,6 @@ from math import floor
 
 import hypothesis.strategies as st
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -308,21 +307,6 @@ def test_times_before_1970_and_after_2262_compare():
     assert entrants(pa.array([NAIVE], pa.timestamp("ns")), early) == []
 
 
-def test_rows_and_boards_of_polars_are_ranked_and_compensated_like_those_of_arrow():
-    rows = {"id": ["a", "b", "c"], "count": [3, 9, 5], "at": ["2020-03-01 10:00", "2020-03-02", None]}
-    until = dt.datetime(2020, 3, 31)
-    rules = event(
-        entry_column="at",
-        entry_until=until,
-        compensation=Compensation(entry_until=until, points=100, top=1, board_points=30),
-    )
-    boards = hensa.rank(rows, rules)
-    assert hensa.rank(pl.DataFrame(rows), rules).equals(boards)
-    paid = hensa.compensate(pl.DataFrame(rows), rules, pl.from_arrow(boards))
-    assert paid.equals(hensa.compensate(rows, rules, boards))
-    assert [list(row.values())[-1] for row in paid.to_pylist()] == [100, 130]
-
-
 def test_nobody_entered_where_every_entry_is_null():
     assert entrants([None, None], NAIVE) == []
 
@@ -618,7 +602,8 @@ def test_a_compensation_is_the_flat_sum_and_one_sum_a_board(case, top, flat, eac
 
 
 def hensa_command(*args):
-    typer_testing = pytest.importorskip("typer.testing")
+    from typer import testing as typer_testing
+
     from hensa import cli
 
     return typer_testing.CliRunner().invoke(cli.app, [str(arg) for arg in args])

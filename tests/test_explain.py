@@ -935,7 +935,10 @@ def month(tmp_path):
 
 
 def hensa_command(*args):
-    testing, cli = pytest.importorskip("typer.testing"), pytest.importorskip("hensa.cli")
+    from typer import testing
+
+    from hensa import cli
+
     return testing.CliRunner().invoke(cli.app, [str(arg) for arg in args])
 
 

@@ -668,7 +668,8 @@ def test_the_program_asks_for_the_month_and_holds_until_december_2020():
 
 
 def hensa_command(*args):
-    testing = pytest.importorskip("typer.testing")
+    from typer import testing
+
     from hensa import cli
 
     return testing.CliRunner().invoke(cli.app, [str(arg) for arg in args])

@@ -1,5 +1,6 @@
 """Every kind of rows that hensa takes, made by the real library, gives one result; every other kind is refused."""
 
+import datetime as dt
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -245,3 +246,31 @@ def test_threads_are_a_whole_number_from_1_on():
     for threads in (0, -1, 1.5, "2"):
         with pytest.raises(hensa.HensaError, match=r"^threads is .*; it must be a whole number from 1 on"):
             hensa.score(PLAIN, PROGRAM, threads=threads)
+
+
+@pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(["a", "b"])])
+def test_rows_of_polars_are_scored_by_cohorts_of_text(kind):
+    rows = {"x": [1, 3, 2, 8], "b": [100] * 4, "k": ["a", "b", "b", "a"]}
+    frame = pl.DataFrame(rows).with_columns(pl.col("k").cast(kind))
+    rules = program("x")
+    expected = hensa.score(rows, rules, by="k")
+    assert hensa.score(frame, rules, by="k")["score"].equals(expected["score"])
+    assert hensa.population(frame, rules, by="k") == hensa.population(rows, rules, by="k")
+
+
+def test_rows_and_boards_of_polars_are_ranked_and_compensated_like_those_of_arrow():
+    rows = {"id": ["a", "b", "c"], "count": [3, 9, 5], "at": ["2020-03-01 10:00", "2020-03-02", None]}
+    until = dt.datetime(2020, 3, 31)
+    rules = hensa.Event(
+        name="spring",
+        id_column="id",
+        count_column="count",
+        entry_column="at",
+        entry_until=until,
+        compensation=hensa.Compensation(entry_until=until, points=100, top=1, board_points=30),
+    )
+    boards = hensa.rank(rows, rules)
+    assert hensa.rank(pl.DataFrame(rows), rules).equals(boards)
+    paid = hensa.compensate(pl.DataFrame(rows), rules, pl.from_arrow(boards))
+    assert paid.equals(hensa.compensate(rows, rules, boards))
+    assert [list(row.values())[-1] for row in paid.to_pylist()] == [100, 130]

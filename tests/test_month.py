@@ -8,8 +8,9 @@ import pytest
 import hensa
 
 pytest.importorskip("duckdb")
-cli = pytest.importorskip("hensa.cli")
-testing = pytest.importorskip("typer.testing")
+from typer import testing
+
+from hensa import cli
 
 # Of Ann's friends Ben, Cho and Dan registered by the last second of August in Japan, and Eve in the first of September.
 MEMBERS = """\

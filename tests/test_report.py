@@ -16,22 +16,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
+from typer import testing as typer_testing
 
 import hensa
 from hensa import figures
 
-typer_testing = pytest.importorskip("typer.testing")
 pytest.importorskip("jinja2")
 pytest.importorskip("altair")
 
-from hensa import charts, cli  # noqa: E402
-from hensa.comparison import EDGES  # noqa: E402
-from hensa.counts import percent  # noqa: E402
-from hensa.errors import HensaError  # noqa: E402
-from hensa.explanation import NAMES  # noqa: E402
-from hensa.ledger import FINDINGS  # noqa: E402
-from hensa.report import report  # noqa: E402
-from hensa.report_words import WORDS  # noqa: E402
+from hensa import charts, cli
+from hensa.comparison import EDGES
+from hensa.counts import percent
+from hensa.errors import HensaError
+from hensa.explanation import NAMES
+from hensa.ledger import FINDINGS
+from hensa.report import report
+from hensa.report_words import WORDS
 
 # The domain's worked example: 99 members with 10 newcomers, one with 5,000. All have 7 ad users and 100,000 points.
 EXAMPLE = pa.table(

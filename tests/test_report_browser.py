@@ -2,15 +2,15 @@
 
 import pyarrow.parquet as pq
 import pytest
+from typer import testing as typer_testing
 
 import hensa
 
-typer_testing = pytest.importorskip("typer.testing")
 pytest.importorskip("jinja2")
 pytest.importorskip("vl_convert")
 
-from hensa import cli  # noqa: E402
-from hensa.report import report  # noqa: E402
+from hensa import cli
+from hensa.report import report
 
 WIDTHS = {"desktop": 1280, "phone": 390}
 

@@ -290,7 +290,8 @@ def test_the_other_way_round_every_delta_changes_its_sign(before, after):
 
 
 def hensa_command(*args):
-    typer_testing = pytest.importorskip("typer.testing")
+    from typer import testing as typer_testing
+
     from hensa import cli
 
     return typer_testing.CliRunner().invoke(cli.app, [str(arg) for arg in args])

@@ -457,7 +457,8 @@ def test_a_population_that_cannot_be_scored_against_is_refused():
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    testing = pytest.importorskip("typer.testing", reason="the extra cli is not installed")
+    from typer import testing
+
     from hensa.cli import app
 
     monkeypatch.chdir(tmp_path)

@@ -358,6 +358,20 @@ def test_welford_of_decimals_is_within_2_ulp():
         assert within_ulps(moments(values, type_, method="welford").sd, values)
 
 
+@pytest.mark.parametrize("type_", [pa.int64(), pa.float64(), pa.decimal128(20, 3)])
+def test_welford_of_whole_numbers_has_their_exact_moments(type_):
+    numbers = [int(x) for x in np.random.default_rng(5).geometric(0.01, 20_011)]
+    unit = Fraction(1, 1000) if pa.types.is_decimal(type_) else Fraction(1)
+    column = pa.array([Decimal(x).scaleb(-3) for x in numbers], type_) if unit < 1 else pa.array(numbers).cast(type_)
+    found = hensa.population({"x": column}, program("x", base=None), method="welford")["x"]
+    assert (found.mean_exact, found.variance_exact) == exact_moments([x * unit for x in numbers])
+
+
+def test_welford_of_values_far_below_1_is_not_taken_for_that_of_whole_numbers():
+    found = hensa.population({"x": [0.0, 2.0**-100]}, program("x", base=None), method="welford")["x"]
+    assert (found.mean_exact, found.variance_exact) == (Fraction(1, 2**101), Fraction(1, 2**202))
+
+
 def test_welford_by_hand_on_a_small_block():
     # mean 5, M2 = 9 + 1 + 1 + 1 + 0 + 0 + 4 + 16 = 32 (eight values, SD 2)
     found = moments([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0], method="welford")

@@ -80,11 +80,12 @@ class Welford(Struct, frozen=True):
     """Of the numbers that were added up: 10**-scale for decimals, else 1."""
 
     def mean(self, count: int) -> Fraction:
-        return sum(map(Fraction, self.mean_parts), Fraction(0)) * self.unit
+        return _whole(sum(map(Fraction, self.mean_parts), Fraction(0)) * count) / count * self.unit
 
     def m2(self, count: int) -> Fraction:
         # Rounding may leave a tiny negative number where all values are equal.
-        return max(sum(map(Fraction, self.m2_parts), Fraction(0)), Fraction(0)) * self.unit**2
+        m2 = max(sum(map(Fraction, self.m2_parts), Fraction(0)), Fraction(0))
+        return _whole(m2 * count) / count * self.unit**2
 
     @classmethod
     def merged(cls, parts: Iterable[tuple[int, Self]]) -> Self:
@@ -98,6 +99,16 @@ class Welford(Struct, frozen=True):
         if not all(map(isfinite, merged)):
             raise DataError("The merged populations by Welford's method are beyond float64; use exact ones.")
         return cls(merged[1:3], merged[3:5], *units)
+
+
+_NEAR = Fraction(1, 2**80)
+
+
+def _whole(x: Fraction) -> Fraction:
+    """The whole number that `x` is within 2**-80 of itself of, if there is one: what rounding has left of Σx and
+    nΣx² - (Σx)², where the values are whole numbers."""
+    whole = round(x)
+    return Fraction(whole) if abs(x - whole) <= abs(whole) * _NEAR else x
 
 
 @dataclass(frozen=True)

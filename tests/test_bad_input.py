@@ -227,12 +227,12 @@ RESULTS = "it may name each of score, rate, step, reward, x_score, y_score once.
 COLUMNS = [
     raises(
         "a missing measure",
-        "There is no column 'y'; the columns are 'x', 'b'.",
+        "There is no column 'y', a measure of three; the columns are 'x', 'b'.",
         {"x": [1, 2], "b": [1, 2]},
     ),
     raises(
         "a missing base of the reward",
-        "There is no column 'b'; the columns are 'x', 'y'.",
+        "There is no column 'b', the base of the reward of three; the columns are 'x', 'y'.",
         {"x": [1, 2], "y": [1, 2]},
     ),
     raises(
@@ -604,12 +604,13 @@ CSV_FILES = [
     csv_case(
         "semicolons between the cells",
         CSV.replace(",", ";"),
-        "There is no column 'x' (are the cells separated by semicolons? it must be commas); the columns are 'x;y;b'.",
+        "There is no column 'x', a measure of three (are the cells separated by semicolons? it must be commas); the "
+        "columns are 'x;y;b'.",
     ),
     csv_case(
         "no header",
         "1,2,3\n4,5,6\n",
-        "There is no column 'x'; the columns are '1', '2', '3'.",
+        "There is no column 'x', a measure of three; the columns are '1', '2', '3'.",
     ),
     csv_case(
         "a column twice",
@@ -674,7 +675,7 @@ BINARY_FILES = [
         "Parquet without a measure",
         "in.parquet",
         lambda: parquet(pa.table({"x": [1], "b": [1]})),
-        "There is no column 'y'; the columns are 'x', 'b'.",
+        "There is no column 'y', a measure of three; the columns are 'x', 'b'.",
     ),
     file_case(
         "Parquet with a NaN",
@@ -739,7 +740,7 @@ EXPLANATIONS = [
     asks(
         "explain",
         "a row without a measure",
-        "There is no column 'y'; the columns are 'x', 'b'.",
+        "There is no column 'y', a measure of three; the columns are 'x', 'b'.",
         lambda: explained({"x": 1, "b": 10}),
     ),
     asks(

@@ -1062,7 +1062,8 @@ def test_piped_summaries_have_no_trailing_blanks(tmp_path):
          "in.csv: line 2, column city: 'tokyo' is not a number"),
         (("score", "semicolons.csv", "-o", "out.csv"), "(are the cells separated by semicolons? it must be commas)"),
         (("score", "close.csv", "-o", "out.csv"),
-         "There is no column 'new_referrals' (did you mean 'new_referals'?); the columns are 'new_referals', 'b'."),
+         "close.csv: There is no column 'new_referrals', a measure of hapitas-friend (did you mean "
+         "'new_referals'?); the columns are 'new_referals', 'b'; hapitas-friend is the default program, "),
         (("score", "in.csv", "-o", "out.csv", "--month", "2031-10"), "in.csv: Program 'hapitas-friend' holds from "),
     ],
 )  # fmt: skip
@@ -1077,3 +1078,30 @@ def test_what_a_newcomer_mistakes_is_told_in_a_sentence(tmp_path, monkeypatch, a
     result = hensa_command(*args)
     assert result.exit_code in (1, 2)
     assert sentence in re.sub(r"[\s│]+", " ", result.stderr)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("score", "close.csv", "-o", "out.csv"),
+        ("score", "close", "-o", "out"),
+        ("population", "close.csv"),
+        ("explain", "close.csv", "--id", "1"),
+        ("next-step", "close.csv", "-o", "out.csv"),
+        ("report", "--simulator", "close.csv", "-o", "out.html"),
+    ],
+)
+def test_a_column_that_only_the_default_program_reads_is_told_with_how_to_name_another(tmp_path, monkeypatch, args):
+    monkeypatch.chdir(tmp_path)
+    Path("close").mkdir()
+    for path in ("close.csv", "close/a.csv"):
+        Path(path).write_text("orders,cents\n1,1\n")
+    told = fails(hensa_command(*args))
+    assert re.match("close(/a)?.csv: There is no column 'new_referrals', a measure of hapitas-friend; the", told)
+    end = "; hapitas-friend is the default program, and --program (-p) names another.\n"
+    assert told.endswith(end)
+    assert not fails(hensa_command(*args, "-p", "hapitas-friend")).endswith(end)
+
+
+def test_a_missing_column_that_is_none_of_the_default_program_is_told_without_it(worked, tmp_path):
+    assert "default" not in fails(hensa_command("score", worked, "-o", tmp_path / "out.csv", "--by", "site"))

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hensa import kernels
-from hensa.errors import DataError, HensaError, ProgramError
+from hensa.errors import ColumnError, DataError, HensaError, ProgramError
 from hensa.moments import Moments
 from hensa.population import Population, population
 from hensa.program import (
@@ -43,6 +43,7 @@ __all__ = [
     "Board",
     "Bonus",
     "Campaign",
+    "ColumnError",
     "Comparison",
     "Compensation",
     "Criterion",

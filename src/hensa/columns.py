@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hensa import kernels
-from hensa.errors import DataError
+from hensa.errors import ColumnError, DataError
 from hensa.program import PerEvent, Program, Stages
 
 __all__ = [
@@ -217,8 +217,8 @@ def check_key_type(kind: pa.DataType, what: str, are: str) -> None:
         raise DataError(f"{what} is of type {kind}; {are} of integers, text, bool, dates or decimals.")
 
 
-def named(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """The one column of that name, unchecked."""
+def named(table: pa.Table, name: str, role: str = "", program: str = "") -> pa.ChunkedArray:
+    """The one column of that name, unchecked; `role` is what it is to the program that reads it, if one does."""
     found = table.schema.get_all_field_indices(name)
     if len(found) != 1:
         have = ", ".join(map(repr, table.column_names[:20])) or "none"
@@ -226,7 +226,8 @@ def named(table: pa.Table, name: str) -> pa.ChunkedArray:
             raise DataError(
                 f"The rows have {len(found)} columns named {name!r}; exactly one is needed (they have {have})."
             )
-        raise DataError(f"There is no column {name!r}{_hint(table, name)}; the columns are {have}.")
+        what = f", {role} of {program}" if program else ""
+        raise ColumnError(f"There is no column {name!r}{what}{_hint(table, name)}; the columns are {have}.", program)
     return table.column(found[0])
 
 
@@ -314,20 +315,20 @@ class Views(NamedTuple):
 def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
     """Views of a program's columns: measures and criteria are integers, bool, floats or decimals; the base is no float,
     as points are exact. Unless it is to be paid on, the base may be missing, and only its nulls are read."""
-    rule = program.rule
-    measures = [_view(table, m.column, "a measure", KINDS, m.negative) for m in program.measures]
+    rule, of = program.rule, program.name
+    measures = [_view(table, m.column, "a measure", KINDS, m.negative, of) for m in program.measures]
     criteria, previous = [], None
     if isinstance(rule, Stages):
-        criteria = [_view(table, c.column, "a criterion", KINDS, c.negative) for c in rule.criteria]
+        criteria = [_view(table, c.column, "a criterion", KINDS, c.negative, of) for c in rule.criteria]
         if paid and rule.previous is not None and rule.previous in table.column_names:
             previous = _view(table, rule.previous, "the stage before", _COUNTS)
     base, others = None, []
     if isinstance(rule, PerEvent):
-        others = [_view(table, event.column, "a count", _COUNTS, event.negative) for event in rule.events]
+        others = [_view(table, event.column, "a count", _COUNTS, event.negative, of) for event in rule.events]
     if program.reward is not None:
         name, role, negative = program.reward.base, "the base of the reward", program.reward.negative
         if paid:
-            base = _view(table, name, role, _EXACT, negative)
+            base = _view(table, name, role, _EXACT, negative, of)
         elif name in table.schema.names:
             others = [_view(table, name, role, KINDS, negative)]
     return Views(table.num_rows, measures, base, others, criteria, previous)
@@ -352,8 +353,8 @@ def _unit(kind: str, scale: int) -> Fraction | None:
     return None if kind.startswith("float") else Fraction(10) ** -scale
 
 
-def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow") -> View:
-    array = named(table, name)
+def _view(table: pa.Table, name: str, role: str, kinds: list[str], negative: str = "allow", program: str = "") -> View:
+    array = named(table, name, role, program)
     type_ = array.type
     kind = _KIND_OF.get(type_.id)
     if kind == "null":  # what a list of None becomes

@@ -11,3 +11,11 @@ class ProgramError(HensaError):
 
 class DataError(HensaError):
     """The rows cannot be scored; the text names the column and, where there is one, the row."""
+
+
+class ColumnError(DataError):
+    """A column is not there; the text names those that are; `program` is the name of what reads it, if any."""
+
+    def __init__(self, text: str, program: str = "") -> None:
+        super().__init__(text)
+        self.program = program

@@ -16,7 +16,7 @@ from fractions import Fraction
 from math import ceil, floor, inf, isfinite, isqrt, lcm, nan, nextafter, sqrt
 from typing import Any, Protocol
 
-from hensa.errors import DataError
+from hensa.errors import ColumnError, DataError
 from hensa.program import (
     Criterion,
     Measure,
@@ -300,7 +300,7 @@ class _Input:
 
     def need(self, name: str) -> None:
         if name not in self.table:
-            raise DataError(f"Column {name!r} is missing; the columns are {', '.join(self.table) or 'none'}.")
+            raise ColumnError(f"Column {name!r} is missing; the columns are {', '.join(self.table) or 'none'}.")
 
     @staticmethod
     def exact(cell: int | float) -> int | Fraction:

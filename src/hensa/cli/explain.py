@@ -13,6 +13,7 @@ import hensa
 from hensa import audit
 from hensa.audit import COHORTS, Fingerprints, Record, RecordedPopulation, Rules
 from hensa.cli.options import (
+    DEFAULT,
     AnyMonth,
     AsJson,
     By,
@@ -22,6 +23,7 @@ from hensa.cli.options import (
     check_record,
     in_groups,
     keep_apart,
+    program_by_default,
     stored_population,
 )
 from hensa.counts import Count
@@ -44,7 +46,7 @@ PaidBy = Annotated[
         "-p",
         metavar="NAME|FILE",
         help="A built-in program or a TOML file.",
-        show_default="the one that IN was scored by, as its record says; without one, hapitas-friend",
+        show_default=f"the one that IN was scored by, as its record says; without one, {DEFAULT}",
     ),
 ]
 
@@ -56,6 +58,7 @@ class Lang(StrEnum):
     ja = "ja"
 
 
+@program_by_default
 def explain(
     source: Source,
     id: Annotated[str, typer.Option("--id", metavar="ID", help="The row to explain.")],
@@ -115,6 +118,7 @@ def explain(
             printer.print("", chart)
 
 
+@program_by_default
 def next_step(
     source: Source,
     output: Target,
@@ -215,7 +219,7 @@ def basis_of(
         rules = named
     else:
         with naming(source):
-            rules = Program.load("hapitas-friend") if run is None else run.program.program
+            rules = Program.load(DEFAULT) if run is None else run.program.program
     if run is not None and named is not None and Rules.of(named) != run.program:
         paid_by = run.program.program.name
         which = f"another program named {paid_by}" if paid_by == named.name else f"{paid_by}, and not by {named.name}"

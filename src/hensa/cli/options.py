@@ -2,15 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec
 
 import pyarrow as pa
 
 from hensa.audit import Record, Rows, read_population
-from hensa.errors import DataError, HensaError
+from hensa.errors import ColumnError, DataError, HensaError
 from hensa.files import FORMATS, ROW_GROUP, format_of, naming, record_path
 from hensa.population import Population
 from hensa.program import days_of
@@ -18,6 +19,7 @@ from hensa.scoring import check_counted
 from hensa.terminal import typer
 
 __all__ = [
+    "DEFAULT",
     "AnyMonth",
     "AsJson",
     "By",
@@ -36,6 +38,7 @@ __all__ = [
     "naming_each",
     "piped",
     "piped_each",
+    "program_by_default",
     "readable",
     "readable_or_none",
     "stored_population",
@@ -43,6 +46,12 @@ __all__ = [
     "writable",
     "writable_if_any",
 ]
+
+
+_Arguments = ParamSpec("_Arguments")
+
+DEFAULT = "hapitas-friend"
+"""The program of a command that is given none."""
 
 
 def with_format(path: str) -> str:
@@ -99,7 +108,10 @@ Source = Annotated[
 ]
 Target = Annotated[str, typer.Option("--output", "-o", metavar="OUT", callback=writable, help="Like IN; - is stdout.")]
 ProgramName = Annotated[
-    str, typer.Option("--program", "-p", metavar="NAME|FILE", help="A built-in program or a TOML file.")
+    str | None,
+    typer.Option(
+        "--program", "-p", metavar="NAME|FILE", help=f"A built-in program or a TOML file; by default {DEFAULT}."
+    ),
 ]
 By = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A cohort column; may be given several times.")]
 Month = Annotated[
@@ -113,6 +125,25 @@ AnyMonth = Annotated[bool, typer.Option("--any-month", help="Allow a month outsi
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: the CPUs this process may use.")]
 EventFile = Annotated[str, typer.Option("--event", "-e", metavar="FILE", help="The rules of the event, in TOML.")]
+
+
+def program_by_default(command: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+    """Make an error about a column that the default program reads say that it is the default."""
+
+    @wraps(command)
+    def telling(*args: _Arguments.args, **options: _Arguments.kwargs) -> None:
+        try:
+            command(*args, **options)
+        except HensaError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, ColumnError):
+                cause = cause.__cause__
+            if cause is None or cause.program != DEFAULT or options["program"] is not None:
+                raise
+            told = f"{DEFAULT} is the default program, and --program (-p) names another"
+            raise HensaError(f"{str(error).rstrip('.')}; {told}.") from error
+
+    return telling
 
 
 def keep_apart(output: str, *inputs: str | None) -> None:

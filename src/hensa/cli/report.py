@@ -6,7 +6,7 @@ from typing import Annotated
 
 import hensa
 import hensa.report
-from hensa.cli.options import keep_apart, stored_population, with_format
+from hensa.cli.options import DEFAULT, keep_apart, program_by_default, stored_population, with_format
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing
 from hensa.population import Population
@@ -40,6 +40,7 @@ def page(path: str) -> str:
     return path
 
 
+@program_by_default
 def report(
     source: Annotated[
         str,
@@ -65,7 +66,7 @@ def report(
             "--program",
             "-p",
             metavar="NAME|FILE",
-            help="With --simulator: the rules, by default hapitas-friend.",
+            help=f"With --simulator: the rules, by default {DEFAULT}.",
         ),
     ] = None,
     beside: Annotated[
@@ -91,7 +92,7 @@ def report(
     run = Run()
     with replacing(output) as file, run.progress, run.stage("report"):
         if simulator:
-            rules, *others = (Program.load(name) for name in (program or "hapitas-friend", *(beside or ())))
+            rules, *others = (Program.load(name) for name in (program or DEFAULT, *(beside or ())))
             with naming(source):
                 population = population_of(source, rules)
             text = simulator_page(rules, population, others, lang.value)

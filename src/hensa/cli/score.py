@@ -14,6 +14,7 @@ from hensa import audit
 from hensa.audit import Fingerprints, RecordedPopulation, Rules
 from hensa.cli.dataset import are_files, bytes_of, is_file_name, score_files, tell
 from hensa.cli.options import (
+    DEFAULT,
     AnyMonth,
     AsJson,
     By,
@@ -26,6 +27,7 @@ from hensa.cli.options import (
     keep_apart,
     keep_stdout,
     piped,
+    program_by_default,
     readable,
     stored_population,
     writable,
@@ -53,6 +55,7 @@ class Method(StrEnum):
     welford = "welford"
 
 
+@program_by_default
 def score(
     source: Annotated[
         str,
@@ -66,7 +69,7 @@ def score(
         str,
         typer.Option("--output", "-o", metavar="OUT", help="Like IN; a directory if IN is many files; - is stdout."),
     ],
-    program: ProgramName = "hapitas-friend",
+    program: ProgramName = None,
     columns: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="Of score, step, rate, reward, MEASURE_score or stage."),
@@ -98,7 +101,7 @@ def score(
     Many files (a directory, a pattern, or any IN into a directory OUT) are scored as one population, in bounded memory,
     into as many files and a manifest, which appear in one step. The same command goes on with a run that was stopped.
     """
-    rules = Program.load(program)
+    rules = Program.load(program or DEFAULT)
     if month is not None:
         with naming(source):
             rules.check_month(month, any_month)
@@ -216,10 +219,11 @@ def score(
     run.report(totals.rows)
 
 
+@program_by_default
 def population(
     source: Source,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.json", help="Default: stdout.")] = "-",
-    program: ProgramName = "hapitas-friend",
+    program: ProgramName = None,
     by: By = None,
     method: Annotated[Method, typer.Option(help="How the moments are computed.")] = Method.auto,
     threads: Threads = None,
@@ -228,7 +232,7 @@ def population(
 
     They are written as JSON that `score --population` reads.
     """
-    rules = Program.load(program)
+    rules = Program.load(program or DEFAULT)
     keep_apart(output, source, program)
     run = Run()
     with Fingerprints(source) as prints, replacing(output) as file:

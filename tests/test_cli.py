@@ -1105,3 +1105,24 @@ def test_a_column_that_only_the_default_program_reads_is_told_with_how_to_name_a
 
 def test_a_missing_column_that_is_none_of_the_default_program_is_told_without_it(worked, tmp_path):
     assert "default" not in fails(hensa_command("score", worked, "-o", tmp_path / "out.csv", "--by", "site"))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("explain", "in.csv", "--id", "1"),
+        ("restate", "in.csv", "in.csv", "-o", "out.csv"),
+        ("report", "in.csv", "-o", "out.html"),
+    ],
+)
+def test_the_column_of_ids_is_named_in_one_way_and_a_missing_one_told_with_those_there_are(tmp_path, monkeypatch, args):
+    monkeypatch.chdir(tmp_path)
+    write_csv(Path("rows.csv"), [(1, 2, 3, 50), (2, 0, 1, 70)], HEADER[:4])
+    assert hensa_command("score", "rows.csv", "-o", "in.csv").exit_code == 0
+    told = fails(hensa_command(*args, "--id-column", "membr"))
+    assert re.match("in.csv: There is no column 'membr'.*; the columns are 'member', 'new_referrals', ", told)
+    if args[0] != "report":  # which numbers rows where nobody names a column
+        assert hensa_command(*args, "--id-column", "member").exit_code == 0
+        told = fails(hensa_command(*args))
+        assert told.startswith("in.csv: There is no column 'referrer_id'; the columns are 'member', ")
+        assert told.endswith("; --id-column names the column of ids, by default referrer_id.\n")

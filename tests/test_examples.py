@@ -245,7 +245,7 @@ def test_after_an_outage_nobody_loses_and_entrants_are_compensated(tmp_path):
 def test_the_commands_pay_the_same_after_an_outage(tmp_path):
     recorded, corrected = outage(tmp_path)
     event, boards, again, due, paid = EXAMPLES / "new-year-ranking.toml", *(tmp_path / f"{i}.parquet" for i in range(4))
-    ids = ("--id", "board", "--id", "referrer_id", "--points", "prize")
+    ids = ("--id-column", "board", "--id-column", "referrer_id", "--points", "prize")
     for arguments in (
         ("rank", recorded, "-o", boards, "-e", event),
         ("rank", corrected, "-o", again, "-e", event),

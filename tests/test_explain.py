@@ -991,7 +991,7 @@ def test_the_command_explains_a_month(month, tmp_path):
         (("--id", "x"), "found 2 rows whose referrer_id is x; exactly one is needed"),
         (
             ("--id", "1", "--id-column", "member"),
-            "there is no column 'member' to find a row by; name one with --id-column",
+            "There is no column 'member'; the columns are 'referrer_id', ",
         ),
     ],
 )

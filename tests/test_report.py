@@ -179,7 +179,7 @@ def test_rows_without_an_id_column_are_numbered(scored):
     page = Page(report(scored(EXAMPLE.drop_columns("referrer_id"))))
     assert page.tables["Top referrers"][:2][0][:2] == ["Rank", "Row (from 0)"]
     assert page.tables["Top referrers"][1][:2] == ["1", "99"]
-    told = "The file has no column referrer_id, so rows are numbered; --id NAME names another column of ids."
+    told = "The file has no column referrer_id, so rows are numbered; --id-column NAME names another column of ids."
     assert told in page.texts
     assert told not in Page(report(scored(EXAMPLE))).texts
 

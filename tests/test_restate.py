@@ -338,7 +338,7 @@ def test_the_command_gives_the_summary_as_json(files):
 def test_the_command_takes_other_columns(files):
     for name in ("a", "b"):
         (files / f"{name}.csv").write_text(f"board,member,prize\nlight,{name},5\noverall,a,7\n")
-    options = ("--id", "board", "--id", "member", "--points", "prize")
+    options = ("--id-column", "board", "--id-column", "member", "--points", "prize")
     done = hensa_command("restate", files / "a.csv", files / "b.csv", "-o", files / "due.csv", *options)
     assert done.exit_code == 0
     assert (files / "due.csv").read_text().splitlines()[1:] == [

@@ -19,7 +19,7 @@ from hensa.audit import Record
 from hensa.charts import Spec
 from hensa.comparison import Tally
 from hensa.counts import Count, percent
-from hensa.errors import DataError, HensaError
+from hensa.errors import ColumnError, DataError, HensaError
 from hensa.explanation import NAMES, unpublished
 from hensa.figures import (
     Batch,
@@ -67,7 +67,7 @@ for (const [id, spec] of Object.entries(specs)) {
 """`ast` has expressions interpreted, as the page allows no script to be made of text."""
 
 
-def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "referrer_id") -> str:
+def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str | None = None) -> str:
     """Tell of the run that wrote a file, as one HTML page that needs no network.
 
     The rows are read once, a batch at a time: memory and the size of the page do not grow with them. Counts and points
@@ -82,8 +82,9 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
         Language of the page.
     hide_ids : bool
         Leave out the ids of rows.
-    id : str
-        The column of ids. Of a restatement, those of its record are shown. A file without it shows numbers of rows.
+    id : str, optional
+        The column of ids; without it that is ``referrer_id``, and where there is none, numbers of rows are shown. Of a
+        restatement those of its record are shown.
 
     Returns
     -------
@@ -93,8 +94,8 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
     Raises
     ------
     HensaError
-        The file cannot be read, has no record, was written by another command, or does not fit its record; the extra
-        "report" is not installed; a `lang` that is none.
+        The file cannot be read, has no record, was written by another command, or does not fit its record; it has no
+        column `id`; the extra "report" is not installed; a `lang` that is none.
 
     Examples
     --------
@@ -107,7 +108,11 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str = "r
     record, paths, expected = _opened(path)
     with naming(path):
         kept = "manifest" if os.path.isdir(path) else "beside" if format_of(path) == "csv" else "inside"
-        about = About(record, schema_of(paths[0]), Words(lang), None if hide_ids else id, kept)
+        schema = schema_of(paths[0])
+        if id is not None and id not in schema.names:
+            have = ", ".join(map(repr, schema.names))
+            raise ColumnError(f"There is no column {id!r} to tell rows apart; the columns are {have}.")
+        about = About(record, schema, Words(lang), None if hide_ids else id or "referrer_id", kept)
         match record.run:
             case audit.Score():
                 found: Scored | Compared | Restated = Scored(about, record.run)

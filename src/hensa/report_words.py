@@ -44,7 +44,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "{n:row}.",
         "share": "Share",
         "no_rows": "There are no rows.",
-        "no_id": "The file has no column {column}, so rows are numbered; --id NAME names another column of ids.",
+        "no_id": "The file has no column {column}, so rows are numbered; --id-column NAME names another column of ids.",
         "own_cohort": "Every row was scored by the mean and the standard deviation of its own cohort, so none are "
         "shown; cohorts: {n}.",
         "moments": "Mean and standard deviation that the rows were scored by",
@@ -229,7 +229,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "histogram_label": "{column}のヒストグラム。値は{low}から{high}まで、最も多い区間は{bin}で{n}行。",
         "share": "割合",
         "no_rows": "行がありません。",
-        "no_id": "列{column}がないため、行番号を示します。IDの列は --id NAME で指定できます。",
+        "no_id": "列{column}がないため、行番号を示します。IDの列は --id-column NAME で指定できます。",
         "own_cohort": "各行は自分の集団の平均と標準偏差で計算したため、共通の値は示しません（集団の数：{n}）。",
         "moments": "スコアの計算に使った平均と標準偏差",
         "measure": "項目",

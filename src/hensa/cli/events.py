@@ -11,10 +11,12 @@ import hensa
 from hensa import audit
 from hensa.audit import Fingerprints, Record, Rules
 from hensa.cli.options import (
+    DEFAULT_ID,
     AsJson,
     EventFile,
     Source,
     Target,
+    check_ids,
     in_groups,
     keep_apart,
     keep_stdout,
@@ -85,9 +87,9 @@ def restate(
     policy: Annotated[
         PolicyName, typer.Option(help="top_up: nobody pays back; net: whoever was overpaid does.")
     ] = PolicyName.top_up,
-    id: Annotated[
+    id_column: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A column of ids, by default referrer_id; may be given several times."),
+        typer.Option(metavar="NAME", help=f"A column of ids, by default {DEFAULT_ID}; may be given several times."),
     ] = None,
     points: Annotated[str, typer.Option(metavar="NAME", help="The column of points.")] = "reward",
     as_json: AsJson = False,
@@ -96,20 +98,23 @@ def restate(
 
     OUT has those rows, and what is due to each.
 
-    Ids are matched over all the columns of --id together. A row that is missing on one side counts as 0 points there.
+    Ids are matched over all the columns of --id-column together. A row that is missing on one side counts as 0 points
+    there.
     """
     if before == after == "-":
         raise typer.BadParameter("BEFORE and AFTER are both standard input; name a file for one")
     keep_stdout(output, as_json)
     keep_apart(output, before, after)
-    run = Run()
+    run, id = Run(), tuple(id_column or [DEFAULT_ID])
     with Fingerprints(before, after) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             (paid, paid_by), (corrected, corrected_by) = (_run(path, points) for path in (before, after))
+        check_ids(before, paid, *id)
+        check_ids(after, corrected, *id)
         with run.stage("restate"), naming_each(before=before, after=after):
-            restatement = hensa.restate(paid, corrected, policy.value, id=id or "referrer_id", points=points)
+            restatement = hensa.restate(paid, corrected, policy.value, id=id, points=points)
         found = restatement.table
-        made = audit.Restate(policy=policy.value, id=tuple(id or ["referrer_id"]), points=points)
+        made = audit.Restate(policy=policy.value, id=id, points=points)
         record = prints.record(made, (before, paid.num_rows), (after, corrected.num_rows))
         with run.stage("write", total=found.num_rows) as advance:
             write(file, output, record.on(found.schema), in_groups(found), advance)

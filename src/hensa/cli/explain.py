@@ -14,12 +14,14 @@ from hensa import audit
 from hensa.audit import COHORTS, Fingerprints, Record, RecordedPopulation, Rules
 from hensa.cli.options import (
     DEFAULT,
+    DEFAULT_ID,
     AnyMonth,
     AsJson,
     By,
     MonthThatHolds,
     Source,
     Target,
+    check_ids,
     check_record,
     in_groups,
     keep_apart,
@@ -62,7 +64,7 @@ class Lang(StrEnum):
 def explain(
     source: Source,
     id: Annotated[str, typer.Option("--id", metavar="ID", help="The row to explain.")],
-    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column that --id is in.")] = "referrer_id",
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="The column of ids.")] = DEFAULT_ID,
     program: PaidBy = None,
     lang: Annotated[Lang, typer.Option(help="Language of the text.")] = Lang.en,
     rate: Annotated[
@@ -95,6 +97,7 @@ def explain(
     if basis.run is not None and month is None:
         month, any_month = basis.run.month, basis.run.any_month
     check_record(source, month, any_month)
+    check_ids(source, basis.rows, id_column)
     with naming(source):
         rows = of_month(basis.rows, rules, month, any_month)
         index = row_of(rows, id_column, id)
@@ -269,11 +272,6 @@ def with_directories(source: str, rows: pa.Table) -> pa.Table:
 
 def row_of(rows: pa.Table, name: str, id: str) -> int:
     """The one row with this id, as it would be written."""
-    if name not in rows.column_names:
-        raise HensaError(
-            f"there is no column {name!r} to find a row by; name one with --id-column, of "
-            f"{', '.join(rows.column_names)}"
-        )
     found = pc.indices_nonzero(pc.equal(rows[name].cast(pa.string()), id))
     if len(found) != 1:
         raise HensaError(f"found {Count(len(found)):row} whose {name} is {id}; exactly one is needed")

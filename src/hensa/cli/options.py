@@ -11,6 +11,7 @@ from typing import Annotated, ParamSpec
 import pyarrow as pa
 
 from hensa.audit import Record, Rows, read_population
+from hensa.columns import named
 from hensa.errors import ColumnError, DataError, HensaError
 from hensa.files import FORMATS, ROW_GROUP, format_of, naming, record_path
 from hensa.population import Population
@@ -20,6 +21,7 @@ from hensa.terminal import typer
 
 __all__ = [
     "DEFAULT",
+    "DEFAULT_ID",
     "AnyMonth",
     "AsJson",
     "By",
@@ -30,6 +32,7 @@ __all__ = [
     "Source",
     "Target",
     "Threads",
+    "check_ids",
     "check_record",
     "in_groups",
     "keep_apart",
@@ -52,6 +55,8 @@ _Arguments = ParamSpec("_Arguments")
 
 DEFAULT = "hapitas-friend"
 """The program of a command that is given none."""
+DEFAULT_ID = "referrer_id"
+"""The column of ids of a command that is given none."""
 
 
 def with_format(path: str) -> str:
@@ -144,6 +149,17 @@ def program_by_default(command: Callable[_Arguments, None]) -> Callable[_Argumen
             raise HensaError(f"{str(error).rstrip('.')}; {told}.") from error
 
     return telling
+
+
+def check_ids(path: str, rows: pa.Table, *names: str) -> None:
+    """Refuse rows without the columns that tell them apart."""
+    with naming(path):
+        try:
+            for name in names:
+                named(rows, name)
+        except ColumnError as error:
+            told = f"{str(error).rstrip('.')}; --id-column names the column of ids, by default {DEFAULT_ID}."
+            raise HensaError(told) from error
 
 
 def keep_apart(output: str, *inputs: str | None) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import hensa
 import hensa.report
-from hensa.cli.options import DEFAULT, keep_apart, program_by_default, stored_population, with_format
+from hensa.cli.options import DEFAULT, DEFAULT_ID, keep_apart, program_by_default, stored_population, with_format
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing
 from hensa.population import Population
@@ -55,7 +55,9 @@ def report(
     ],
     lang: Annotated[PageLang, typer.Option(help="Language of the page.")] = PageLang.en,
     hide_ids: Annotated[bool, typer.Option("--hide-ids", help="Leave out the ids of rows.")] = False,
-    id: Annotated[str, typer.Option("--id", metavar="NAME", help="The column of ids.")] = "referrer_id",
+    id_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"The column of ids, by default {DEFAULT_ID}.")
+    ] = None,
     simulator: Annotated[
         bool,
         typer.Option("--simulator", help="Make a page where members type their numbers and see their rate instead."),
@@ -82,8 +84,8 @@ def report(
     With --simulator the page is for members: they type their numbers and see score, step, rate and points, and what the
     next step takes. It is made from the population and the rules alone, and holds no row.
     """
-    if simulator and (hide_ids or id != "referrer_id"):
-        raise typer.BadParameter("--id and --hide-ids are of reports; a simulator has no rows")
+    if simulator and (hide_ids or id_column is not None):
+        raise typer.BadParameter("--id-column and --hide-ids are of reports; a simulator has no rows")
     if not simulator and (program or beside or is_population(source)):
         raise typer.BadParameter(
             "a population, --program and --beside are for --simulator; the run names its own rules"
@@ -97,7 +99,7 @@ def report(
                 population = population_of(source, rules)
             text = simulator_page(rules, population, others, lang.value)
         else:
-            text = hensa.report.report(source, lang.value, hide_ids=hide_ids, id=id)
+            text = hensa.report.report(source, lang.value, hide_ids=hide_ids, id=id_column)
         written = text.encode()
         file.write(written)
     say(f"{len(written):,} bytes of HTML in {sum(run.times.values()):.2f} s")

@@ -985,18 +985,18 @@ LEDGERS = [
     ),
     ledger(
         "a day that there is not",
-        f"members: column 'registered_at': found '2019-02-30'; allowed: {TIMES}.",
+        f"members: row 1, column 'registered_at': found '2019-02-30'; allowed: {TIMES}.",
         {**MEMBERS, "registered_at": ["2019-01-01", "2019-02-30"]},
     ),
     ledger(
         "a status that there is not",
-        "passbook: column 'status': found 'vaild'; allowed: 'pending', 'valid', 'rejected', or others that a "
+        "passbook: row 0, column 'status': found 'vaild'; allowed: 'pending', 'valid', 'rejected', or others that a "
         "mapping names.",
         passbook={**PASSBOOK, "status": ["vaild"]},
     ),
     ledger(
         "points that are not whole",
-        "passbook: column 'points': found '1.5'; allowed: whole numbers within int64.",
+        "passbook: row 0, column 'points': found '1.5'; allowed: whole numbers within int64.",
         passbook={**PASSBOOK, "points": [1.5]},
     ),
     ledger(

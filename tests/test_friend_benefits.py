@@ -343,7 +343,7 @@ def test_a_channel_that_is_no_text_is_an_error():
 
 @pytest.mark.parametrize("channel", ["Banner", " banner"])
 def test_a_channel_that_is_nearly_ours_is_an_error_unless_a_mapping_names_it(channel):
-    with pytest.raises(DataError, match=rf"^members: column 'channel': found '{channel}'; allowed: 'banner' as it is "):
+    with pytest.raises(DataError, match=rf"^members: row 1, column 'channel': found '{channel}'; allowed: 'banner' as"):
         counted(pair(channel=channel), passbook_of(ad()))
     for ours, early in (("banner", 1), ("other", 0)):
         found = counted(pair(channel=channel), passbook_of(ad()), mapping={"channels": {ours: [channel]}})
@@ -466,7 +466,9 @@ def test_a_time_that_cannot_be_read_is_an_error_unless_the_entry_does_not_count(
     for kind, status in (("ad", "rejected"), ("content", "?")):
         assert early(ad(**{name.split("_")[0]: "soon"}, kind=kind, status=status)) == 0
     for kind in ("ad", "exchange"):
-        with pytest.raises(DataError, match=f"passbook: column '{name}': found 'soon'; allowed: dates and times"):
+        with pytest.raises(
+            DataError, match=f"passbook: row 0, column '{name}': found 'soon'; allowed: dates and times"
+        ):
             early(ad(**{name.split("_")[0]: "soon"}, kind=kind))
 
 

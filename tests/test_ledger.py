@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import pytest
 
 import hensa
 from hensa.errors import DataError, HensaError
-from hensa.ledger import FINDINGS, KEY, Ledger, on_circles
+from hensa.ledger import BATCH, FINDINGS, KEY, Ledger, on_circles
 from hensa.sample import LEDGER_BLOCK, sample_ledger
 
 pytest.importorskip("duckdb")
@@ -337,8 +338,36 @@ def test_a_sum_beyond_int64_is_an_error_and_never_wraps(sign):
     ids=str,
 )  # fmt: skip
 def test_points_that_are_not_whole_numbers_within_int64_are_refused(points):
-    with pytest.raises(DataError, match=r"passbook: column 'points': found '.*'; allowed: whole numbers within int64"):
+    with pytest.raises(
+        DataError, match=r"passbook: row 0, column 'points': found '.*'; allowed: whole numbers within int64"
+    ):
         counted(PAIR, passbook_of(entry()) | {"points": points})
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_first_row_that_is_refused_is_named_wherever_it_is(threads):
+    n = 2 * BATCH + 100
+    points = np.full(n, "1", dtype=object)
+    for first in (2 * BATCH + 7, BATCH - 1):
+        points[first], points[first + 3] = "ten", "eleven"
+        passbook = {name: pa.repeat(cells[0], n) for name, cells in passbook_of(entry()).items()} | {"points": points}
+        with pytest.raises(DataError, match=f"^passbook: row {first}, column 'points': found 'ten'; allowed: "):
+            hensa.referrer_rows(PAIR, passbook, "2019-10", threads=threads)
+
+
+@pytest.mark.parametrize("ids", ["12", "xy"])
+def test_a_cell_of_a_csv_file_that_is_refused_is_named_with_its_line(ids, tmp_path):
+    path = tmp_path / "members.csv"
+    path.write_text(f"member_id,referrer_id,registered_at\n{ids[0]},,2019-09-01\n\n{ids[1]},{ids[0]},row 0\n")
+    message = f"{path}: row 1 (line 4), column 'registered_at': found 'row 0'; allowed: "
+    with pytest.raises(DataError, match=f"^{re.escape(message)}"):
+        hensa.referrer_rows(path, passbook_of(), "2019-10")
+
+
+def test_rows_that_come_but_once_are_refused_without_their_numbers():
+    passbook = pa.table(passbook_of(entry(points="ten")))
+    with pytest.raises(DataError, match=r"^passbook: column 'points': found 'ten'; allowed: "):
+        hensa.referrer_rows(PAIR, pa.RecordBatchReader.from_batches(passbook.schema, passbook.to_batches()), "2019-10")
 
 
 def test_a_cell_of_an_entry_that_is_no_ad_is_not_read():
@@ -556,9 +585,13 @@ def test_entered_at_need_not_be_there():
     "text", ["yesterday", "2019-02-30", "2019-13-01", "19-09-01", "infinity", "1569888000", "0019-09-01"]
 )
 def test_a_time_that_cannot_be_read_is_an_error(text):
-    with pytest.raises(DataError, match=f"members: column 'registered_at': found '{text}'; allowed: dates and times"):
+    with pytest.raises(
+        DataError, match=f"members: row 1, column 'registered_at': found '{text}'; allowed: dates and times"
+    ):
         counted(members_of((1, None, BEFORE), (2, 1, text)), passbook_of())
-    with pytest.raises(DataError, match=f"passbook: column 'judged_at': found '{text}'; allowed: dates and times"):
+    with pytest.raises(
+        DataError, match=f"passbook: row 0, column 'judged_at': found '{text}'; allowed: dates and times"
+    ):
         counted(PAIR, passbook_of(entry(judged=text)))
 
 
@@ -567,7 +600,9 @@ def test_a_time_that_cannot_be_read_is_an_error(text):
 def test_a_kind_that_is_nearly_ours_is_an_error_unless_a_mapping_names_it(kind, make):
     passbook = passbook_of(entry(), entry(kind=kind, points=7))
     passbook["kind"] = make(["ad", kind])
-    with pytest.raises(DataError, match=rf"^passbook: column 'kind': found '{kind}'; allowed: 'ad' as it is here"):
+    with pytest.raises(
+        DataError, match=rf"^passbook: row 1, column 'kind': found '{kind}'; allowed: 'ad' as it is here"
+    ):
         hensa.referrer_rows(PAIR, passbook, "2019-10")
     for ours, points in (("ad", 107), ("other", 100)):
         assert counted(PAIR, passbook, mapping={"kinds": {ours: [kind]}})[1]["friend_points"] == points
@@ -1081,7 +1116,7 @@ def test_a_failed_command_leaves_no_file(made, tmp_path):
         "rows", "--members", made / "members.csv", "--passbook", broken, "--month", "2019-10", "-o", tmp_path / "r.csv"
     )
     assert result.exit_code == 1
-    assert "passbook.csv: column 'points': found 'ten'" in result.stderr
+    assert "passbook.csv: row 0 (line 2), column 'points': found 'ten'" in result.stderr
     assert list(tmp_path.iterdir()) == [broken]
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from hensa.columns import column_of, plain_type, table_of
 from hensa.errors import DataError, HensaError
-from hensa.files import batches, csv_fault, open_text, sentence
+from hensa.files import batches, csv_fault, open_text, sentence, with_lines
 from hensa.threads import check_threads, cpus
 
 __all__ = [
@@ -461,9 +461,9 @@ class Ledger:
         self._scan(
             source,
             started,
+            "registrations",
             f"""
             -- One row for each different registration, and how many there are of it.
-            CREATE OR REPLACE TABLE registrations AS
             WITH parsed AS (
                 SELECT {ids[0]} AS member_id, {ids[1]} AS referrer_id, registered_at,
                     {self._wall("registered_at", source)} AS wall, {by_banner} AS by_banner
@@ -575,10 +575,10 @@ class Ledger:
         self._scan(
             source,
             started,
+            "entries",
             f"""
             -- One row for each different entry that counts, and how many there are of it; one for each reason not to
             -- count.
-            CREATE TABLE entries AS
             WITH {self._told(source, ["ad"], cells)},
             dated AS (
                 SELECT *,
@@ -841,7 +841,8 @@ class Ledger:
         _require(fits, source.names[name], type_, "timestamps, dates or text")
         return f"TRY_CAST({name} AS TIMESTAMP)"
 
-    def _scan(self, source: "_Source", started: Any, sql: str) -> None:
+    def _scan(self, source: "_Source", started: Any, table: str, select: str) -> None:
+        """Fill a table with what is selected from the source."""
         reader, n_rows = source.open()
         advance = started(n_rows) if started else lambda _: None
         fault: list[BaseException] = []
@@ -862,17 +863,46 @@ class Ledger:
                 fault.append(error)
                 raise
 
-        handed = pa.RecordBatchReader.from_batches(reader.schema, parts())
         try:
-            self._waited(lambda: self._db.register("source", handed))
-            self._run(sql)
-        except HensaError:
+            self._select_into(table, select, pa.RecordBatchReader.from_batches(reader.schema, parts()), reading)
+        except HensaError as error:
             if fault:
                 raise fault[0] from None  # before DuckDB put it in words of its own
+            if isinstance(error, DataError) and str(error) != _NO_INTEGER and source.is_there_again:
+                self._refuse_first(source, table, select)
             raise
+
+    def _select_into(self, table: str, select: str, rows: pa.RecordBatchReader | pa.Table, reading: Lock) -> None:
+        try:
+            self._waited(lambda: self._db.register("source", rows))
+            self._run(f"CREATE OR REPLACE TABLE {table} AS {select}")
         finally:
             with reading:  # after an interruption a thread of DuckDB may still be at it
                 self._db.unregister("source")
+
+    def _refuse_first(self, source: "_Source", table: str, select: str) -> None:
+        """Raise what is refused of the first row of which something is, with that row.
+
+        Of many rows, read side by side, it is any one that is met first.
+        """
+
+        def refused(rows: pa.RecordBatch) -> str:
+            try:
+                self._select_into(table, select, pa.Table.from_batches([rows]), Lock())
+            except DataError as error:
+                return str(error)
+            return ""
+
+        start = 0
+        for part in source.open()[0]:
+            if told := refused(part):
+                low, high = 0, part.num_rows  # that row lies from low to high - 1
+                while high - low > 1:
+                    middle = (low + high) // 2
+                    low, high = (low, middle) if refused(part.slice(low, middle - low)) else (middle, high)
+                told = refused(part.slice(low, 1)) or told
+                raise DataError(told if told == _NO_INTEGER else f"{source.row(start + low)}, {told}")
+            start += part.num_rows
 
 
 class FriendLedger(Ledger):
@@ -892,8 +922,8 @@ class FriendLedger(Ledger):
         self._scan(
             source,
             started,
+            "entries",
             f"""
-            CREATE TABLE entries AS
             WITH {self._told(source, ["ad", "exchange"], {})}
             SELECT state, ours = 'ad' AS is_ad, member_id, used_at, entered_at, judged_at FROM told
             """,
@@ -997,6 +1027,16 @@ class _Source:
             self._opened: tuple[pa.RecordBatchReader, int | None] | None = self._open()
         schema = self._opened[0].schema
         self.types: dict[str, pa.DataType] = {name: schema.field(name).type for name in self.names}
+
+    @property
+    def is_there_again(self) -> bool:
+        """Whether the rows can be read more than once."""
+        return self._path != "-" and not isinstance(self._rows, pa.RecordBatchReader)
+
+    def row(self, number: int) -> str:
+        """A row by its number and, of CSV, its line."""
+        row = f"row {number}"
+        return with_lines(row, open_text(self._path)) if self.is_csv and self._path else row
 
     def open(self) -> tuple[pa.RecordBatchReader, int | None]:
         """The rows, and their number if it is known; files may be opened again."""

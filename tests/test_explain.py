@@ -639,12 +639,15 @@ Own points: you have 100, which reaches no stage.
 You are on the highest of these, stage 7, which pays 40%.
 Stages that you reach for the first time pay 5,000 points once.
 Friend points: 1,001 x 40% = 400.4, rounded down; with what is paid once, your reward is 5,400 points.
-The next stage, 8, pays 40%. Any one of these reaches it or a higher one:
+The next stage, 8, pays 40%, and 10,000 points once when it is first reached. \
+Any one of these reaches it or a higher one:
 - Friends: 495 more.
 - Own points: no number does.
 Not published, and filled in by us: how points are rounded, which stage counts as the one before."""
     assert str(staged(505, 100, None)) == text
-    assert "次のステージ8のポイント率は40%です。" in str(staged(505, 100, lang="ja"))
+    first = "次のステージ8のポイント率は40%、初めて届いたときのボーナスは10,000ポイント（1回限り）です。"
+    assert first in str(staged(505, 100, lang="ja"))
+    assert "次のステージ6のポイント率は40%です。" in str(staged(50, 100, lang="ja"))
     assert "・ハピ友の人数：あと495人。" in str(staged(505, 100, lang="ja"))
 
 
@@ -660,6 +663,44 @@ Not published, and filled in by us: how points are rounded, which stage counts a
 def test_the_next_stage_takes_friends_or_own_points(friends, own_points, further):
     facts = staged(friends, own_points, 8).to_dict()
     assert tuple(facts["next_step"]["further"].values()) == further
+
+
+@pytest.mark.parametrize(
+    ("friends", "before", "named", "bonuses"),
+    [
+        (99, 0, 40, (0, 0)),  # stage 6 pays nothing once
+        (100, 6, 40, (5_000, None)),  # 40% is paid already
+        (500, 6, 40, (10_000, None)),  # the 5,000 of stage 7 are of this month
+        (100, 7, 40, (0, None)),  # stage 7 was reached before
+        (100, 8, 40, (0, None)),
+        (500, 8, 40, (0, None)),
+        (100, ..., 40, (5_000, None)),  # nothing tells which stage was reached before
+    ],
+)
+def test_what_a_stage_pays_once_is_told_of_the_next_one(friends, before, named, bonuses):
+    row = {"cumulative_referrals": friends, "own_points": 0, "friend_points": 1} | {"stage_before": before}
+    row = {name: value for name, value in row.items() if value is not ...}
+    found = hensa.explain(row, HAPI_TOMO, NOBODY, rate=named)
+    facts = found.to_dict()
+    assert (facts["next_step"]["bonus"], facts["named_rate"].get("bonus")) == bonuses
+    assert ("points once when it is first reached." in found.text) == any(bonuses)
+    assert ("which stage counts as the one before" in found.text) == bool(bonuses[0] or facts["reward"]["bonus"])
+
+
+def test_what_stages_pay_once_is_told_of_all_that_a_named_rate_takes():
+    toml = (
+        HAPI_TOMO.to_toml()
+        .replace("[8, 40, ", "[8, 45, ")
+        .replace('[8, 10000, "public"]', '[8, 10000, "reconstructed"]')
+    )
+    rules = Program.parse(toml)
+    row = {"cumulative_referrals": 50, "own_points": 0, "friend_points": 1, "stage_before": 5}
+    found = hensa.explain(row, rules, NOBODY, rate=45)
+    assert found.to_dict()["named_rate"]["bonus"] == 15_000
+    assert "is paid from stage 8 on, and 15,000 points once when it is first reached. Any one" in found.text
+    assert "what stages pay once" in found.text.splitlines()[-1]
+    said = hensa.explain(row, rules, NOBODY, "ja", rate=45).text
+    assert "45%以上のポイント率はステージ8から、初めて届いたときのボーナスは15,000ポイント（1回限り）です。" in said
 
 
 def test_there_is_no_stage_above_the_highest():

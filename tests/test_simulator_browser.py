@@ -33,6 +33,7 @@ JUDGE = """
     points: found.points === null ? null : String(found.points),
     shown: judged.score ? judged.shown(amounts).score : null,
     next: found.next && found.next.further.map((number) => number === null ? null : String(number)),
+    bonus: found.next && String(found.next.bonus),
     own: found.next && found.next.own && found.next.own.map((number) => number === null ? null : String(number)),
   };
 })
@@ -112,6 +113,7 @@ def check(page, rules, population, pairs, index=0):
             "next": [number if number is None else str(number) for number in numbers]
             if above < len(rates.steps)
             else None,
+            "bonus": "0" if above < len(rates.steps) else None,
         }, pair
         if above < len(rates.steps):
             assert own == [own_number(decided, pair, i, above) for i in range(len(names))], pair
@@ -224,6 +226,7 @@ def test_stages_beside_are_those_of_hensa(opened):
         assert (told["step"] + 1, told["points"]) == (facts["stage"], str(facts["reward"]["points"]))
         further = facts["next_step"] and [facts["next_step"]["further"][key] for key in keys]
         assert told["next"] == (further and [number if number is None else str(number) for number in further])
+        assert told["bonus"] == (facts["next_step"] and str(facts["next_step"]["bonus"]))
 
 
 # --- what is typed, and what is shown ---------------------------------------------------------------------------------
@@ -480,7 +483,7 @@ def test_the_command_makes_one_page_from_rows_and_from_their_population(command)
     ("arguments", "code", "sentence"),
     [
         (["--simulator", "rows.parquet", "-p", "hapi-tomo"], 1, "Program 'hapi-tomo' has no standard scores"),
-        (["--simulator", "rows.parquet", "--hide-ids"], 2, "--id and --hide-ids are of reports"),
+        (["--simulator", "rows.parquet", "--hide-ids"], 2, "--id-column and --hide-ids are of reports"),
         (["rows.parquet", "--beside", "hapi-tomo"], 2, "--program and --beside are for --simulator"),
         (["population.json"], 2, "a population, --program and --beside are for --simulator"),
         (["--simulator", "none.json"], 1, "none.json: No such file"),

@@ -88,8 +88,9 @@ WORDS: dict[str, Words] = {
         "stage_reward": "{base}: {value} x {rate} = {product}{rounded}; with what is paid once{capped}, your reward is "
         "{points:point}.",
         "no_next_stage": "There is no higher stage.",
-        "next_stage": "The next stage, {stage}, pays {rate}. Any one of these reaches it or a higher one:",
-        "named_stage": "A rate of {wanted} or more is paid from stage {stage} on. Any one of these reaches it:",
+        "next_stage": "The next stage, {stage}, pays {rate}{once}. Any one of these reaches it or a higher one:",
+        "named_stage": "A rate of {wanted} or more is paid from stage {stage} on{once}. Any one of these reaches it:",
+        "once": ", and {bonus:point} once when it is first reached",
         "named_no_stage": "No higher stage pays {wanted} or more.",
         "more": "{number} more",
         "none": "no number does",
@@ -177,9 +178,10 @@ WORDS: dict[str, Words] = {
         "stage_reward": "{base}{value} × {rate} = {product}{rounded}に、1回限りのボーナスを加えて{capped}、"
         "付与ポイントは{points}ポイントです。",
         "no_next_stage": "これより上のステージはありません。",
-        "next_stage": "次のステージ{stage}のポイント率は{rate}です。"
+        "next_stage": "次のステージ{stage}のポイント率は{rate}{once}です。"
         "次のどれか一つで、このステージかそれより上に届きます。",
-        "named_stage": "{wanted}以上のポイント率はステージ{stage}からです。次のどれか一つで届きます。",
+        "named_stage": "{wanted}以上のポイント率はステージ{stage}から{once}です。次のどれか一つで届きます。",
+        "once": "、初めて届いたときのボーナスは{bonus}ポイント（1回限り）",
         "named_no_stage": "ポイント率が{wanted}以上になる上のステージはありません。",
         "more": "あと{number}",
         "none": "いくつ増えても届きません",
@@ -599,11 +601,13 @@ def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | Non
         return facts
     facts["rate"] = str(rates.steps[stage - 1].rate) if stage else "0"
     used = ["rule.kind", "rule.criteria"] + ["rates.below"] * (not stage)
+    before = found.get(rule.previous) or 0
+    first_reached = set[int]()
     if reward is not None and is_paid:
         product = _product(found[reward.base], facts["rate"], rates.unit)
-        bonus = 0
-        if rule.previous in found:
-            bonus = max(rule.bonus(stage) - rule.bonus(found[rule.previous] or 0), 0)
+        if rule.previous in found:  # without it no bonus is paid
+            first_reached.update(range(before + 1, stage + 1))
+        bonus = sum(each.points for each in rule.bonuses if each.stage in first_reached)
         is_capped = reward.cap is not None and product + bonus > reward.cap
         facts["reward"] = {
             "base": reward.base,
@@ -614,7 +618,6 @@ def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | Non
             "points": found["reward"],
         }
         used += ["reward.base"] + ["reward.rounding"] * (product % 1 != 0) + ["reward.cap"] * is_capped
-        used += ["rule.previous"] * (bonus > 0)
     n, further = len(rates.steps), FurtherStages(program)
     values = [Fraction(found[name]) for name in further.columns]
     targets: list[tuple[str, Facts, list[tuple[int, int]]]] = [("next_step", {}, [(stage, n)])] if stage < n else []
@@ -624,15 +627,22 @@ def _stage_facts(row: Mapping[str, Any], program: Program, wanted: Decimal | Non
         if runs and not facts["named_rate"]["is_paid"]:
             targets.append(("named_rate", facts["named_rate"], runs))
     for key, begun, runs in targets:
+        target = runs[0][0] + 1
+        further_up = range(max(before, stage) + 1, target + 1)
+        first_reached.update(further_up)
         facts[key] = begun | {
-            "stage": runs[0][0] + 1,
-            "rate": str(rates.steps[runs[0][0]].rate),
+            "stage": target,
+            "rate": str(rates.steps[target - 1].rate),
+            "bonus": sum(each.points for each in rule.bonuses if each.stage in further_up),
             "further": {
                 name: _least(partial(further.fixed, values, i), rates, runs) for i, name in enumerate(further.columns)
             },
         }
+    once = [bonus for bonus in rule.bonuses if bonus.stage in first_reached]
+    used += ["rule.previous"] * bool(once)
     shown = {stage: None, **{facts[key]["stage"]: None for key, *_ in targets}}
     standing = {f"rates.stage[{number}]": rates.steps[number - 1].standing for number in shown if number}
+    standing |= {f"rule.bonuses[{bonus.stage}]": bonus.standing for bonus in once}
     standing |= {key: program.standing.get(key) for key in used}
     facts["standing"] = {key: value for key, value in standing.items() if value is not None}
     return facts
@@ -666,7 +676,12 @@ def _stage_lines(facts: Facts, program: Program, lang: Lang) -> Iterator[str]:
         target = facts[key]
         if target and "stage" in target:
             wanted = _percent(target["wanted"], unit) if "wanted" in target else ""
-            yield words[sentence].format(stage=target["stage"], rate=_percent(target["rate"], unit), wanted=wanted)
+            yield words[sentence].format(
+                stage=target["stage"],
+                rate=_percent(target["rate"], unit),
+                wanted=wanted,
+                once=words["once"].format(bonus=Count(target["bonus"])) if target["bonus"] else "",
+            )
             for column, number in target["further"].items():
                 more = "none" if number is None else "more"
                 clause = words[more].format(number=None if number is None else _count(number, column, lang))
@@ -773,7 +788,7 @@ def _reconstructed(facts: Facts, lang: Lang, divisor: str = "") -> Iterator[str]
     ours = [key for key, standing in facts["standing"].items() if standing == "reconstructed"]
     if ours:
         parts = (key.removesuffix("]").partition("[") for key in ours)
-        what = (words[key].format(step=_name(index, lang), divisor=divisor) for key, _, index in parts)
+        what = dict.fromkeys(words[key].format(step=_name(index, lang), divisor=divisor) for key, _, index in parts)
         yield words["reconstructed"].format(what=words["comma"].join(what))
 
 

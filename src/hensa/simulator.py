@@ -72,7 +72,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "to_next_stage": "What the next stage takes",
         "next_step": "Step {step} starts at a score of {threshold} and pays {rate}. All else being equal, any one of "
         "these reaches it:",
-        "next_stage": "Stage {step} pays {rate}. Each of these alone reaches it, or a higher one:",
+        "next_stage": "Stage {step} pays {rate}{once}. Each of these alone reaches it, or a higher one:",
+        "next_once": ", and {bonus} points once when it is first reached",
         "no_next_step": "You are on the highest step.",
         "no_next_stage": "You are on the highest stage.",
         "stage_more": "{name}: {number} more, {total} in all.",
@@ -151,7 +152,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "to_next_stage": "次のステージに必要な数",
         "next_step": "ステップ{step}はスコア{threshold}以上で、ポイント率は{rate}です。"
         "ほかの数値が同じ場合、次のどれか一つで届きます。",
-        "next_stage": "ステージ{step}のポイント率は{rate}です。次のどれか一つで、このステージかそれより上に届きます。",
+        "next_stage": "ステージ{step}のポイント率は{rate}{once}です。"
+        "次のどれか一つで、このステージかそれより上に届きます。",
+        "next_once": "、初めて届いたときのボーナスは{bonus}ポイント（1回限り）",
         "no_next_step": "一番上のステップです。",
         "no_next_stage": "一番上のステージです。",
         "stage_more": "{name}：あと{number}（合わせて{total}）",

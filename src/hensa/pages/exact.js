@@ -206,7 +206,7 @@ class Program {
 
   // What the values of its columns, a base and the stage before (null: not known) come to: the index of the step (-1: on
   // none), product, bonus and points, and the next step with how many more of each column take one there (null: no
-  // number does), and how many do when they move the mean and the SD (undefined: no member has that value).
+  // number does), how many do when they move the mean and the SD (undefined: no member has that value), and its bonus.
   judge(values, base = null, before = null) {
     const { data } = this;
     const count = data.score ? this.countOf(values) : this.stageOf(values);
@@ -217,6 +217,7 @@ class Program {
       ? {
         index: target,
         further: values.map((_, i) => further.call(this, values, i, target)),
+        bonus: data.score ? 0n : this.bonusOf(target + 1, Math.max(before ?? 0, count)),
         own: data.score && values.map((_, i) => this.owns[i].further(values, i, this.thresholds[target])),
       } : null;
     if (base === null || !data.reward) return { index, next, base: null, product: null, bonus: 0n, points: null };

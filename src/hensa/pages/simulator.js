@@ -176,7 +176,7 @@ function nextStep(program, values, found) {
   const { data } = program;
   const kind = data.kind === "stage" ? "stage" : "step";
   if (!found.next) return part(words[`to_next_${kind}`], element("p", {}, words[`no_next_${kind}`]));
-  const { index, further, own } = found.next;
+  const { index, further, own, bonus } = found.next;
   const items = data.columns.map(({ name, falls }, i) => {
     const { label } = fieldOf(name);
     if (falls) return element("li", {}, fill(words.falls, { name: label }));
@@ -190,7 +190,11 @@ function nextStep(program, values, found) {
   });
   return part(words[`to_next_${kind}`],
     element("p", {}, ...pieces(words[`next_${kind}`], {
-      step: stepText(program, index), threshold: decimalText(program.thresholds[index]), rate: rateOf(program, index) })),
+      step: stepText(program, index),
+      threshold: decimalText(program.thresholds[index]),
+      rate: rateOf(program, index),
+      once: bonus ? fill(words.next_once, { bonus: decimalText({ digits: bonus, places: 0 }) }) : "",
+    })),
     element("ul", { class: "further" }, ...items));
 }
 

@@ -804,7 +804,7 @@ EXPLANATIONS = [
     asks(
         "compare",
         "bands of fractions",
-        "Band column 'z' is of type double; it must be of integers.",
+        "Band column 'z' is of type double; it must be of integers, such as a number of friends.",
         lambda: hensa.compare({**ROWS, "z": [1.5, 2.0, 3.0]}, [PROGRAM, OTHER], band="z"),
     ),
     asks(

@@ -1059,7 +1059,7 @@ def test_piped_summaries_have_no_trailing_blanks(tmp_path):
         (("programs", "check", "in.csv"), "in.csv: found a file that does not end in .toml; allowed: "),
         (("score", "in.csv", "-o", "out.csv", "--population", "three.toml"), "three.toml: found no population (Exp"),
         (("compare", "in.csv", "-p", "hapitas-friend", "-p", "other.toml", "--band", "city"),
-         "in.csv: line 2, column city: 'tokyo' is not a number"),
+         "in.csv: line 2, column city: 'tokyo' is not a number; leave a null empty; --band takes a column of integers"),
         (("score", "semicolons.csv", "-o", "out.csv"), "(are the cells separated by semicolons? it must be commas)"),
         (("score", "close.csv", "-o", "out.csv"),
          "close.csv: There is no column 'new_referrals', a measure of hapitas-friend (did you mean "

@@ -205,7 +205,7 @@ def test_no_rows_are_no_winners():
     [
         ([LOW], {}, "compare got 1 program; it takes two or more"),
         ([LOW, HIGH, LOW], {}, "Two of the programs are named 'low'"),
-        ([LOW, HIGH], {"band": "word"}, "Band column 'word' is of type string; it must be of integers"),
+        ([LOW, HIGH], {"band": "word"}, "Band column 'word' is of type string; it must be of integers, such as "),
         ([LOW, HIGH], {"band": "none"}, "There is no column 'none'"),
         ([LOW, HIGH], {"band": "x", "edges": [1, 1]}, r"edges is \[1, 1\]; it must be ascending whole numbers"),
         ([LOW, HIGH], {"band": "x", "edges": [2**63]}, r"it must be ascending whole numbers within int64"),
@@ -474,6 +474,16 @@ def test_the_command_compares_the_programs_of_a_month(tmp_path):
     assert "Program 'share-hapi' holds from 2018-01-01 to 2019-09-30, not in all of 2019-10." in refused.stderr
     assert hensa_command("compare", path, *options, "--month", "2019-10", "--any-month").exit_code == 0
     assert hensa_command("compare", path, *options, "--month", "2019-13").exit_code == 2
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_that_were_scored_in_cohorts_are_compared_as_one_population_which_is_said(month, tmp_path, suffix):
+    paid = tmp_path / f"paid.{suffix}"
+    said = f"{paid} was scored in cohorts by note; here all its rows are one population.\n"
+    for options, is_said in (("--by", "note"), True), ((), False):
+        rules = tmp_path / "low.toml"
+        assert hensa_command("score", month, "-o", paid, "-p", rules, *options).exit_code == 0
+        assert (said in compared(paid).stderr) == is_said
 
 
 def test_the_command_prints_json_and_writes_the_rows_and_the_scaled_program(month, tmp_path):

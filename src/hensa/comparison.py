@@ -375,7 +375,9 @@ def _bands(table: pa.Table, band: str | None, edges: Sequence[int]) -> tuple[Int
         return np.zeros(table.num_rows, dtype=np.int64), []
     column = column_of(table, band)
     if not pa.types.is_integer(column.type):
-        raise DataError(f"Band column {band!r} is of type {column.type}; it must be of integers.")
+        raise DataError(
+            f"Band column {band!r} is of type {column.type}; it must be of integers, such as a number of friends."
+        )
     lasts = [edge - 1 for edge in edges[1:]]
     labels = [f"below {edges[0]:,}"]
     labels += [

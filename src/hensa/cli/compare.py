@@ -2,7 +2,7 @@
 
 import json
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from typing import Annotated
 
@@ -19,10 +19,12 @@ from hensa.cli.options import (
     in_groups,
     keep_apart,
     keep_stdout,
+    run_of,
     writable_if_any,
 )
 from hensa.comparison import EDGES, Solution
 from hensa.counts import Count
+from hensa.errors import HensaError
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
 from hensa.terminal import Run, console, costs_table, printer, say, typer, winners_table
@@ -76,7 +78,19 @@ def compare(
         with run.stage("read"):
             bands = [band] if band else []
             whole = [column for rule in rules for column in rule.whole_columns(rule.results)]
-            rows = read(source, [*(column for rule in rules for column in rule.columns), *bands], [*whole, *bands])
+            columns = [column for rule in rules for column in rule.columns]
+            try:
+                rows = read(source, [*columns, *bands], [*whole, *bands])
+            except HensaError as error:
+                if band in columns or f", column {band}: " not in str(error):
+                    raise
+                told = f"{str(error).rstrip('.')}; --band takes a column of integers, such as a number of friends."
+                raise HensaError(told) from error
+        with suppress(HensaError):  # of a record of another version, say, which is not needed
+            paid = run_of(source, rows if source == "-" else None)
+            if paid is not None and paid.by:
+                label = "standard input" if source == "-" else source
+                say(f"{label} was scored in cohorts by {', '.join(paid.by)}; here all its rows are one population.")
         starts = tuple(int(edge) for edge in edges.split(","))
         with run.stage("compare"), naming(source):
             if budget is not None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 import hensa
 from hensa import audit
-from hensa.audit import COHORTS, Fingerprints, Record, RecordedPopulation, Rules
+from hensa.audit import COHORTS, Fingerprints, RecordedPopulation, Rules
 from hensa.cli.options import (
     DEFAULT,
     DEFAULT_ID,
@@ -26,6 +26,7 @@ from hensa.cli.options import (
     in_groups,
     keep_apart,
     program_by_default,
+    run_of,
     stored_population,
 )
 from hensa.counts import Count
@@ -248,15 +249,6 @@ def basis_of(
                 "cohorts are not in the record; name the file that has them with --population"
             )
         return Basis(rows, rules, run.population.stored(None), by, is_own=False, is_among=is_among, run=run)
-
-
-def run_of(source: str, rows: pa.Table | None) -> audit.Score | None:
-    """The run that scored a file, or the rows of a stream, if it or its dataset has a record of one."""
-    with naming(source):
-        record = Record.find(source) if rows is None else Record.within(rows.schema)
-        if record is None and rows is None and (listed := Manifest.listing(source)) is not None:
-            record = listed[1].record
-    return record.run if record is not None and isinstance(record.run, audit.Score) else None
 
 
 def with_directories(source: str, rows: pa.Table) -> pa.Table:

@@ -10,10 +10,11 @@ from typing import Annotated, ParamSpec
 
 import pyarrow as pa
 
-from hensa.audit import Record, Rows, read_population
+from hensa.audit import Record, Rows, Score, read_population
 from hensa.columns import named
 from hensa.errors import ColumnError, DataError, HensaError
 from hensa.files import FORMATS, ROW_GROUP, format_of, naming, record_path
+from hensa.manifest import Manifest
 from hensa.population import Population
 from hensa.program import days_of
 from hensa.scoring import check_counted
@@ -44,6 +45,7 @@ __all__ = [
     "program_by_default",
     "readable",
     "readable_or_none",
+    "run_of",
     "stored_population",
     "with_format",
     "writable",
@@ -195,6 +197,15 @@ def check_record(path: str, month: str | None, any_month: bool) -> None:
     if record is not None and isinstance(record.run, Rows):
         with naming(path):
             check_counted(record.run.month, month, any_month)
+
+
+def run_of(source: str, rows: pa.Table | None) -> Score | None:
+    """The run that scored a file, or the rows of a stream, if it or its dataset has a record of one."""
+    with naming(source):
+        record = Record.find(source) if rows is None else Record.within(rows.schema)
+        if record is None and rows is None and (listed := Manifest.listing(source)) is not None:
+            record = listed[1].record
+    return record.run if record is not None and isinstance(record.run, Score) else None
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def moments_by(list measures, list others, const int32_t[::1] codes, int64_t sta
     """
     cdef Py_ssize_t n_measures = len(measures), n_columns = n_measures + len(others), j
     cdef View** views = views_of(measures + others)
-    cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
+    cdef Scratch* scratch = <Scratch*> hensa_allocate(sizeof(Scratch))
     cdef Exact* exact = <Exact*> &totals[0, 0, 0] if totals.shape[0] and n_measures else NULL
     cdef const int32_t* code
     cdef const uint8_t* valid
@@ -168,7 +168,7 @@ def moments_by(list measures, list others, const int32_t[::1] codes, int64_t sta
                 row += n
     finally:
         free(views)
-        free(scratch)
+        hensa_release(scratch)
 
 
 cdef void add_small_by(const int64_t* x, const int32_t* code, int64_t n, int64_t ahead, int64_t most, int64_t* totals,
@@ -242,7 +242,7 @@ def doubles(Column column, double[::1] out):
     """The values of a column as float64; decimals without their scale, anything under nulls."""
     cdef int64_t row = 0, n
     cdef const double* values
-    cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
+    cdef Scratch* scratch = <Scratch*> hensa_allocate(sizeof(Scratch))
     if scratch == NULL:
         raise MemoryError
     with nogil:
@@ -251,7 +251,7 @@ def doubles(Column column, double[::1] out):
             values = as_doubles(column.view.kind, window(&column.view, row, n, scratch.window), n, scratch.clean)
             memcpy(&out[row], values, n * sizeof(double))
             row += n
-    free(scratch)
+    hensa_release(scratch)
 
 
 def welford_by(const double[::1] values, const int64_t[::1] offsets):
@@ -281,7 +281,7 @@ def exact_floats_by(const double[::1] values, const int64_t[::1] offsets):
     """Exact (sum, sum of squares) of runs of finite values, in units of 2**-2368: run i is
     values[offsets[i]:offsets[i + 1]]."""
     cdef int64_t i, at, n
-    cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
+    cdef Scratch* scratch = <Scratch*> hensa_allocate(sizeof(Scratch))
     cdef SuperPair* total = <SuperPair*> malloc(sizeof(SuperPair))
     sums = []
     try:
@@ -297,7 +297,7 @@ def exact_floats_by(const double[::1] values, const int64_t[::1] offsets):
             sums.append((super_integer(&total.sum), super_integer(&total.squares)))
         return sums
     finally:
-        free(scratch)
+        hensa_release(scratch)
         free(total)
 
 

@@ -823,7 +823,7 @@ def moments(list columns, bytes method, int64_t start, int64_t stop):
     cdef Exact* exact = <Exact*> calloc(n + 1, sizeof(Exact))
     cdef Welford* states = <Welford*> calloc(n + 1, sizeof(Welford))
     cdef SuperPair* supers = NULL
-    cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
+    cdef Scratch* scratch = <Scratch*> hensa_allocate(sizeof(Scratch))
     cdef int64_t count
     cdef const uint8_t* ways = method
     cdef Welford* w
@@ -853,7 +853,7 @@ def moments(list columns, bytes method, int64_t start, int64_t stop):
         free(exact)
         free(states)
         free(supers)
-        free(scratch)
+        hensa_release(scratch)
 
 
 def merge(const double[:, ::1] states):

@@ -23,6 +23,8 @@
 # memory, and what is stored after them waits: so a tile is small, results are stored between loops, and the columns of the
 # next tile are asked for early.
 
+cimport cython
+
 cdef extern from * nogil:
     """
     /* Arrays that do not overlap others of the same loop: without this no table look-up is vectorised. */
@@ -75,8 +77,8 @@ cdef extern from * nogil:
     ctypedef const uint64_t* hensa_word_table
 
 cdef enum:
-    TILE = 256                      # rows; the arrays of a tile fit L1 together
-    TILE_WORDS = 4                  # validity bits of a tile
+    TILE = 128                      # rows; the arrays of a tile fit L1 together
+    TILE_WORDS = 2                  # validity bits of a tile
 
 # 1.5 * 2^52: for |v| < 2^51 the float64 with bits MAGIC_BITS + v is MAGIC + v. It turns int64 into
 # float64 and back by additions, which every instruction set has for vectors.
@@ -757,20 +759,13 @@ cdef struct Measure:
     uint64_t joined                 # not 0: values are added up unless their sizes have one of these bits
 
 
-cdef void ask_for_next(const View* view, const void* x, int64_t n) noexcept nogil:
-    """Asks memory for the values after the n at x."""
-    cdef int64_t n_bytes = n * WIDTH[view.kind]
-    hensa_prefetch(<const char*> x + n_bytes, n_bytes)
-
-
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
     double other[TILE]              # differences, then cuts
-    double rate[TILE]
     int64_t bucket[TILE]            # then rewards
     double single[TILE]
     uint16_t step[TILE]
-    double s[TILE]
+    double s[TILE]                  # then rates
     double m[TILE]
     double e[TILE]
     int64_t near[TILE]
@@ -801,6 +796,7 @@ cdef void emit(void* to, const void* values, int64_t n_bytes, bint stream) noexc
         memcpy(to, values, <size_t> n_bytes)
 
 
+@cython.final
 cdef class Scorer:
     """Scores rows against a population, or puts them on stages; made by hensa.scoring, which computes the constants.
 
@@ -939,7 +935,7 @@ cdef class Scorer:
         Parameters
         ----------
         start, stop : int
-            The rows; `start` is a multiple of 256.
+            The rows; `start` is a multiple of 128.
         outputs : dict
             Addresses of buffers for all rows: of "score", "rate", "step", "stage" and "reward" those asked for,
             "validity", "step_validity" (0: not asked for), and "singles", a list with one address per measure of a
@@ -951,7 +947,7 @@ cdef class Scorer:
             How many rows count, and how many of them are on no step.
         """
         cdef Output out
-        cdef Tile* tile = <Tile*> malloc(sizeof(Tile))
+        cdef Tile* tile = <Tile*> hensa_allocate(sizeof(Tile))
         cdef Known known
         cdef double** singles = <double**> calloc(self.n_measures + 1, sizeof(double*))
         cdef uint64_t* key = <uint64_t*> malloc(self.n_words * (TILE + 1) * sizeof(uint64_t))
@@ -984,7 +980,7 @@ cdef class Scorer:
         finally:
             free(singles)
             free(key)
-            free(tile)
+            hensa_release(tile)
 
     cdef int score_rows(self, int64_t row, int64_t n, Tile* tile, bint masked, const Output* out, double** singles,
                         Decided* decided, uint64_t* key) except -1 nogil:
@@ -1002,7 +998,6 @@ cdef class Scorer:
                 add_measure(FIRST if j == 0 else NEXT, self.views[j].kind, x, n, &self.measures[j].mean,
                             self.measures[j].c, self.table.centre, self.table.lift, s, NULL if self.bounded else &beyond,
                             tile.other)
-                ask_for_next(self.views[j], x, n)
                 if singles[j] != NULL:
                     add_measure(SINGLE, self.views[j].kind, x, n, &self.measures[j].mean, self.measures[j].single_c,
                                 self.table.centre, self.table.lift, tile.single, NULL, tile.other)
@@ -1038,7 +1033,7 @@ cdef class Scorer:
         cdef const void* x
         cdef const int64_t* base
         cdef double* s = tile.s
-        cdef double* rate = tile.rate
+        cdef double* rate = tile.s
         cdef int64_t* reward = tile.bucket
         cdef bint masked = valid < n, bonuses
 
@@ -1072,7 +1067,6 @@ cdef class Scorer:
             bonuses = self.previous != NULL and self.bonuses_of(row, n, tile, masked)
             x = window(self.base, row, n, tile.window)
             base = as_longs(self.base.kind, x, n, tile.base)
-            ask_for_next(self.base, x, n)
             if base == NULL or not rewards_fast(base, rate, n, &self.table, reward):
                 self.reward_rows(row, n, base, tile, masked, reward)
             elif self.table.cap_long < <int64_t> 0x7FFFFFFFFFFFFFFF:

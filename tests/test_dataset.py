@@ -23,7 +23,8 @@ import pytest
 from making import program
 
 import hensa
-from hensa import DataError, HensaError, Manifest, Population, audit, dataset, files, fragments
+from hensa import DataError, HensaError, Manifest, Population, audit, dataset, files, fragments, ipc
+from hensa.dataset import verify
 from hensa.manifest import Staging
 
 PROGRAM = hensa.Program.load("hapitas-friend")
@@ -271,6 +272,74 @@ def test_arrow_files_are_scored_batch_by_batch(tmp_path):
     manifest = hensa.score_dataset(source, tmp_path / "paid", PROGRAM)
     found = pa.concat_tables(pa.ipc.open_file(path).read_all() for path in manifest.paths(tmp_path / "paid"))
     assert found.equals(hensa.score(pa.concat_tables([rows_of(0), rows_of(1)]), PROGRAM))
+
+
+def one_batch(path, rows, **options):
+    [batch] = rows.combine_chunks().to_batches()
+    with pa.ipc.new_file(path, rows.schema, options=pa.ipc.IpcWriteOptions(**options)) as file:
+        file.write_batch(batch)
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_a_long_record_batch_becomes_parts_of_the_same_bits_if_reading_may_begin_within_it(
+    tmp_path, monkeypatch, compression
+):
+    for name, value in (("FRAGMENT_ROWS", 512), ("BATCH", 64), ("ROW_GROUP", 192)):
+        monkeypatch.setattr(fragments, name, value)
+    monkeypatch.setattr(ipc, "PART", 64)
+    rows = rows_of(0, 1100).append_column("site", pa.array([f"site {i % 7}" for i in range(1100)]).dictionary_encode())
+    one_batch(tmp_path / "rows.arrow", rows, compression=compression)
+    manifest = hensa.score_dataset(tmp_path / "rows.arrow", tmp_path / "paid", PROGRAM)
+    parts = ["rows-00000.arrow", "rows-00001.arrow", "rows-00002.arrow"] if compression is None else ["rows.arrow"]
+    assert [part.file for part in manifest.parts] == parts
+    assert [part.rows for part in manifest.parts] == ([512, 512, 76] if compression is None else [1100])
+    found = pa.concat_tables(files.read(path, ()) for path in manifest.paths(tmp_path / "paid"))
+    assert found.equals(hensa.score(rows, PROGRAM))
+    last = list(verify(str(tmp_path / "paid")))[-1]
+    assert last.startswith("the same, bit for bit")
+
+
+def test_record_batches_before_and_after_a_long_one_are_fragments_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(fragments, "FRAGMENT_ROWS", 512)
+    rows = rows_of(0, 2000)
+    with pa.ipc.new_file(tmp_path / "rows.arrow", rows.schema) as file:
+        for start, stop in ((0, 300), (300, 600), (600, 700), (700, 1400), (1400, 1500), (1500, 2000)):
+            file.write_batch(rows.slice(start, stop - start).combine_chunks().to_batches()[0])
+    planned = dataset.plan(tmp_path / "rows.arrow", PROGRAM)
+    assert [(each.groups, each.skip, each.start, each.rows) for each in planned.fragments] == [
+        ((0,), 0, 0, 300),
+        ((1, 2), 0, 300, 400),
+        ((3,), 0, 700, 512),
+        ((3,), 512, 1212, 188),
+        ((4,), 0, 1400, 100),
+        ((5,), 0, 1500, 500),
+    ]
+    manifest = hensa.score_dataset(tmp_path / "rows.arrow", tmp_path / "paid", PROGRAM)
+    found = pa.concat_tables(files.read(path, ()) for path in manifest.paths(tmp_path / "paid"))
+    assert found.equals(hensa.score(rows, PROGRAM))
+
+
+def test_a_record_batch_that_memory_has_no_room_for_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(ipc, "PART", 64)
+    n, path = 70_000, tmp_path / "rows.arrow"
+    tags = pa.FixedSizeListArray.from_arrays(pa.array(range(100 * n), pa.int64()), 100)
+    one_batch(path, rows_of(0, n).append_column("tags", tags))
+    planned = dataset.plan(path, PROGRAM)
+    held = n * 100 * 8
+    assert held < planned.takes < 5 * held
+    message = (
+        f"{path}: memory is {held:,} bytes, and record batch 0, of 70,000 rows, takes {planned.takes:,}, as its "
+        "columns 'tags' can only be read whole; give more, or write the rows in smaller batches: rows = "
+    )
+    with pytest.raises(HensaError, match=re.escape(message)) as refused:
+        hensa.score_dataset(path, tmp_path / "paid", PROGRAM, memory=held)
+    assert os.listdir(tmp_path) == ["rows.arrow"]
+    assert hensa.score_dataset(path, tmp_path / "paid", PROGRAM, memory=planned.takes).rows == n
+    first, second = str(refused.value).split("smaller batches: ")[1].removesuffix(".").split(", then ")
+    monkeypatch.chdir(tmp_path)
+    exec(f"{first}\n{second}", {"pa": pa})
+    monkeypatch.undo()
+    assert dataset.plan(tmp_path / "smaller.arrow", PROGRAM).fragments[0].held == 0
 
 
 def test_a_long_file_becomes_several_parts_of_the_same_bits(tmp_path, monkeypatch):

@@ -145,26 +145,40 @@ class Plan:
         Raises
         ------
         HensaError
-            A single piece may take more.
+            A single piece may take more, or what has to be in memory as a whole for it.
         """
         if self.takes > memory:
-            raise HensaError(
-                f"memory is {memory:,} bytes, and a piece of these rows may take {self.takes:,}; give more."
-            )
+            raise HensaError(self._refusal(memory))
         return max(1, min(most or cpus(), memory // max(self.takes, 1), len(self.fragments)))
 
     @property
     def takes(self) -> int:
         """Bytes in memory that the largest piece may take."""
-        return max(self._takes(fragment) for fragment in self.fragments)
+        return max(map(self._takes, self.fragments))
+
+    def _refusal(self, memory: int) -> str:
+        """Why this is not enough."""
+        largest = max(self.fragments, key=self._takes)
+        path = largest.file.shown
+        [groups] = [seen.groups for seen in self.surveys if seen.file == largest.file]
+        number, group = max(enumerate(groups), key=lambda each: each[1].held, default=(0, None))
+        if group is None or not largest.held:
+            return f"memory is {memory:,} bytes, and a piece of these rows may take {self.takes:,}; give more."
+        return (
+            f"{path}: memory is {memory:,} bytes, and record batch {number}, of {Count(group.rows):row}, takes "
+            f"{self.takes:,}, as its columns {', '.join(map(repr, group.names))} can only be read whole; give more, or "
+            f"write the rows in smaller batches: rows = pa.ipc.open_file(pa.memory_map({path!r})).read_all(), then "
+            "with pa.ipc.new_file('smaller.arrow', rows.schema) as file: file.write_table(rows, max_chunksize=65_536)."
+        )
 
     def _takes(self, fragment: Fragment) -> int:
-        """Bytes in memory while a piece is read, scored and encoded: its rows, the new columns, and both as encoded."""
+        """Bytes in memory while a piece is read, scored and encoded: its rows, the new columns, both as encoded; and
+        columns that are read whole."""
         rows = min(fragment.rows, ROW_GROUP)
         width = sum(_width(type) for type in self.schema.types)
         if any(not _width(type) for type in self.schema.types):
             width += fragment.bytes // max(fragment.rows, 1)
-        return 3 * min(rows * width, 2 * PIECE_BYTES)
+        return fragment.held + 3 * min(rows * width, 2 * PIECE_BYTES)
 
 
 def _width(type: pa.DataType) -> int:
@@ -392,8 +406,8 @@ def score_dataset(
         may name.
     destination : path
         A directory on this machine, or on a file system that it shares. It is made, and gets a file for every file of
-        the source, under the same name and in the same format; a Parquet file of more than some 8 million rows becomes
-        several, which are numbered.
+        the source, under the same name and in the same format; a Parquet or Arrow file of more than some 8 million rows
+        becomes several, which are numbered.
     program : Program
         The rules.
     by, columns, month, any_month
@@ -408,7 +422,8 @@ def score_dataset(
     threads : int, optional
         How many fragments are worked on at a time; None: the CPUs that this process may use.
     memory : int
-        Bytes that pieces may take in memory. Fewer threads run if their pieces might take more.
+        Bytes that pieces may take in memory. Fewer threads run if their pieces might take more; a run of which a single
+        piece might is refused.
     client : distributed.Client, optional
         Of a dask cluster, whose workers then do the work, each piece on one thread; they see the source and the
         destination under the same paths as this process. The result has the same bytes.
@@ -462,8 +477,9 @@ def score_dataset(
         filesystem=filesystem,
         each=workers.map,
     )
+    count = planned.threads(memory, threads)
     if isinstance(workers, _Threads):
-        workers = _Threads(planned.threads(memory, threads), progress)
+        workers = _Threads(count, progress)
     task, fragments = planned.task, planned.fragments
     stored = [] if population is None else [Input.of_population(population)]
     done: list[Written] = []
@@ -659,7 +675,7 @@ def check_part(
         texts = pa.schema([(name, pa.string()) for name in schema.names])
         stored = Source(arrow_fs.LocalFileSystem(), format, texts, pa.schema([]))
         file = File(str(path), part.file, str(path), part.bytes, 0)
-        own, tables = pieces(stored, Fragment(file, None, 0, part.rows, part.bytes, (), part.file))
+        own, tables = pieces(stored, Fragment(file, None, 0, 0, part.rows, part.bytes, 0, (), part.file))
         found = _Rows(own, (table for _, table in tables))
         for paid in chain([_no_rows(schema)], parts):
             start = totals.rows - paid.num_rows

@@ -30,6 +30,7 @@ from hensa.files import (
     suffix_of,
     whole_numbers,
 )
+from hensa.ipc import ArrowFile, Group
 from hensa.parquet import ROW_GROUP
 
 __all__ = [
@@ -49,7 +50,8 @@ __all__ = [
 PIECE_BYTES = 1 << 27
 """A piece has ROW_GROUP rows, or fewer so that it takes not many more bytes in memory than this."""
 FRAGMENT_ROWS, FRAGMENT_BYTES = 8 * ROW_GROUP, 1 << 30
-"""A fragment has the row groups of one Parquet file that together have no more rows and bytes than this, or one."""
+"""A fragment has the row groups or record batches of one file that together have no more rows and bytes than this. One
+that has more is a fragment, or several if reading may begin within it."""
 _NAMES = {"parquet": "Parquet", "csv": "CSV", "arrow": "an Arrow file"}
 NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
 
@@ -90,8 +92,8 @@ class Survey:
         Its columns; of CSV, each with the narrowest type of those in `_CSV_TYPES` that holds its cells.
     rows : int
         Their number.
-    groups : tuple of (int, int)
-        Rows and bytes, uncompressed, of each row group of a Parquet file.
+    groups : tuple of Group
+        The row groups of a Parquet file, or the record batches of an Arrow file.
     pointed : frozenset of str
         Columns of a CSV file that must be numbers, in which whole numbers are written as 10.0.
     """
@@ -99,7 +101,7 @@ class Survey:
     file: File
     schema: pa.Schema
     rows: int
-    groups: tuple[tuple[int, int], ...] = ()
+    groups: tuple[Group, ...] = ()
     pointed: frozenset[str] = frozenset()
 
 
@@ -137,11 +139,16 @@ class Fragment:
     file : File
         The file that they are in.
     groups : tuple of int or None
-        The numbers of their row groups in a Parquet file; None: all rows of the file.
+        The numbers of their row groups in a Parquet file, or record batches in an Arrow file; None: all rows of the
+        file.
+    skip : int
+        The rows of the first of them that come before.
     start : int
         The row of the file where they begin.
     rows, bytes : int
         Their number, and the bytes that they take in the file, uncompressed if it is a Parquet file.
+    held : int
+        The most bytes of columns that are in memory as a whole while they are read.
     keys : tuple
         The values of the columns that are in the names of directories.
     part : str
@@ -150,9 +157,11 @@ class Fragment:
 
     file: File
     groups: tuple[int, ...] | None
+    skip: int
     start: int
     rows: int
     bytes: int
+    held: int
     keys: tuple[Any, ...]
     part: str
 
@@ -262,7 +271,7 @@ def survey(
     filesystem, format
         As `find` gives them.
     file : File
-        Of Parquet, the footer is read; of Arrow, one column; of CSV, everything.
+        Of Parquet, the footer is read; of Arrow, also what is said before each record batch; of CSV, everything.
     numbers : collection of str
         The columns that must be numbers, should they be there. In CSV all others pass through as they are written.
     whole : collection of str
@@ -277,14 +286,13 @@ def survey(
         if format == "parquet":
             opened = _parquet(filesystem, file)
             groups = map(opened.metadata.row_group, range(opened.metadata.num_row_groups))
-            sizes = tuple((group.num_rows, group.total_byte_size) for group in groups)
+            sizes = tuple(Group(group.num_rows, group.total_byte_size) for group in groups)
             return Survey(file, opened.schema_arrow, opened.metadata.num_rows, sizes)
         if format == "arrow":
             with filesystem.open_input_file(file.path) as stream:
-                reader = pa.ipc.open_file(stream, options=pa.ipc.IpcReadOptions(included_fields=[0]))
-                rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-            with filesystem.open_input_file(file.path) as stream:
-                return Survey(file, pa.ipc.open_file(stream).schema, rows)
+                arrow = ArrowFile(stream)
+                batches = tuple(arrow.groups())
+            return Survey(file, arrow.schema, sum(batch.rows for batch in batches), batches)
         return _survey_csv(filesystem, file, numbers, whole)
 
 
@@ -390,17 +398,18 @@ def cut(surveys: Sequence[Survey]) -> tuple[pa.Schema, tuple[Fragment, ...]]:
     for i, seen in enumerate(surveys):
         file = seen.file
         values = tuple(column[i].as_py() for column in columns.values())
-        groups = _together(seen.groups)
-        if len(groups) < 2:
-            n_bytes = sum(size for _, size in seen.groups) or file.bytes
-            fragments.append(Fragment(file, None, 0, seen.rows, n_bytes, values, file.name))
+        spans = _spans(seen.groups)
+        if len(spans) < 2:
+            n_bytes = sum(group.bytes for group in seen.groups) or file.bytes
+            held = max((group.held for group in seen.groups), default=0)
+            fragments.append(Fragment(file, None, 0, 0, seen.rows, n_bytes, held, values, file.name))
             continue
         start = 0
         suffix = suffix_of(file.name)
-        for number, own_groups in enumerate(groups):
-            rows, n_bytes = (sum(seen.groups[group][k] for group in own_groups) for k in (0, 1))
+        for number, (groups, skip, rows, n_bytes) in enumerate(spans):
             part = f"{file.name[: -len(suffix)]}-{number:05}{suffix}"
-            fragments.append(Fragment(file, tuple(own_groups), start, rows, n_bytes, values, part))
+            held = max(seen.groups[group].held for group in groups)
+            fragments.append(Fragment(file, groups, skip, start, rows, n_bytes, held, values, part))
             start += rows
     names = [fragment.part for fragment in fragments]
     for name in {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ():
@@ -425,15 +434,23 @@ def _typed(texts: list[str | None]) -> pa.Array:
     return cells.cast(pa.int64()) if _holds(pa.int64(), cells, number=False) else cells
 
 
-def _together(groups: Sequence[tuple[int, int]]) -> list[list[int]]:
-    found: list[list[int]] = []
-    rows_left = bytes_left = 0
-    for number, (rows, n_bytes) in enumerate(groups):
-        if not found or rows > rows_left or n_bytes > bytes_left:
-            found.append([])
-            rows_left, bytes_left = FRAGMENT_ROWS, FRAGMENT_BYTES
-        found[-1].append(number)
-        rows_left, bytes_left = rows_left - rows, bytes_left - n_bytes
+def _spans(groups: Sequence[Group]) -> list[tuple[tuple[int, ...], int, int, int]]:
+    """The numbers of the groups of each fragment, the rows of the first that come before, and its rows and bytes."""
+    found: list[tuple[tuple[int, ...], int, int, int]] = []
+    first = rows = n_bytes = 0
+    for number, group in enumerate(groups):
+        if number > first and (rows + group.rows > FRAGMENT_ROWS or n_bytes + group.bytes > FRAGMENT_BYTES):
+            found.append((tuple(range(first, number)), 0, rows, n_bytes))
+            first, rows, n_bytes = number, 0, 0
+        rows, n_bytes = rows + group.rows, n_bytes + group.bytes
+        if group.is_cut and (rows > FRAGMENT_ROWS or n_bytes > FRAGMENT_BYTES):
+            step = max(8, min(FRAGMENT_ROWS, group.rows * FRAGMENT_BYTES // group.bytes // 8 * 8))
+            for skip in range(0, group.rows, step):
+                rows = min(step, group.rows - skip)
+                found.append(((number,), skip, rows, group.bytes * rows // group.rows))
+            first, rows, n_bytes = number + 1, 0, 0
+    if first < len(groups):
+        found.append((tuple(range(first, len(groups))), 0, rows, n_bytes))
     return found
 
 
@@ -518,15 +535,14 @@ def _batches(
         batches = opened.iter_batches(BATCH, list(groups), columns, use_threads=False)
         return schema, batches if groups and schema.names else iter(())
     if source.format == "arrow":
-        reader = pa.ipc.open_file(filesystem.open_input_file(file.path))
-        schema = _selected(reader.schema, names)
+        arrow = ArrowFile(filesystem.open_input_file(file.path))
+        schema = _selected(arrow.schema, names)
+        numbers = range(arrow.num_batches) if fragment.groups is None else fragment.groups
+        most = None if fragment.groups is None else fragment.rows
 
         def arrow_batches() -> Iterator[pa.RecordBatch]:
-            for i in range(reader.num_record_batches):
-                batch = reader.get_batch(i)
-                batch.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
-                table = pa.Table.from_batches([batch if names is None else batch.select(schema.names)])
-                yield from plain_rows(table).to_batches()
+            for part in arrow.parts(numbers, names, fragment.skip, most):
+                yield from plain_rows(pa.Table.from_batches([part])).to_batches()
 
         return plain_schema(schema), arrow_batches()
     schema = _selected(source.schema, names)

@@ -15,6 +15,7 @@ from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
+from importlib.util import find_spec
 from math import floor
 from pathlib import Path
 
@@ -1126,3 +1127,57 @@ def test_the_column_of_ids_is_named_in_one_way_and_a_missing_one_told_with_those
         told = fails(hensa_command(*args))
         assert told.startswith("in.csv: There is no column 'referrer_id'; the columns are 'member', ")
         assert told.endswith("; --id-column names the column of ids, by default referrer_id.\n")
+
+
+EVERY_COMMAND = """
+sample --ledger -n 300 -o ledger
+sample -n 300 -o sample.csv
+rows --members ledger/members.parquet --passbook ledger/passbook.parquet --month 2019-10 -o rows.parquet
+rows --friends --members ledger/members.parquet --passbook ledger/passbook.parquet --month 2019-09 -o friends.csv
+population rows.parquet -o population.json
+score rows.parquet -o paid.parquet
+score sample.csv -o paid.csv
+score friends.csv -o friends-paid.csv -p share-hapi
+score rows.parquet -o dataset/
+explain paid.parquet --id 1
+next-step rows.parquet -o further.parquet --own-effect --rate 20
+next-step rows.parquet -o further.csv -p hapi-tomo
+compare rows.parquet -p hapi-tomo -p hapitas-friend --band cumulative_referrals --budget 900 -o compared.parquet
+rank entrants.csv -e event.toml -o boards.csv
+compensate entrants.csv -e event.toml -o compensation.csv
+restate paid.parquet paid.parquet -o due.parquet
+report compared.parquet -o report.html
+report --simulator rows.parquet -o simulator.html
+verify compared.parquet
+verify dataset
+programs show hapi-tomo
+"""
+
+
+def test_no_command_imports_pandas(tmp_path):
+    pytest.importorskip("duckdb")
+    pytest.importorskip("altair")
+    assert find_spec("pandas")
+    there = {command.name or command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands}
+    assert {line.split()[0] for line in EVERY_COMMAND.split("\n") if line} == {*there, "programs"}
+    (tmp_path / "event.toml").write_text("""
+name = "spring"
+id_column = "referrer_id"
+count_column = "new_referrals"
+boards = [{ name = "all" }]
+prizes = [{ first = 1, points = 500 }]
+entry_column = "entered_at"
+compensation = { entry_until = 2020-01-05T12:00:00, points = 100 }
+""")
+    (tmp_path / "entrants.csv").write_text("referrer_id,new_referrals,entered_at\n1,5,2020-01-01 09:00:00\n")
+    script = f"""
+import sys
+from hensa import cli
+cli.set_up()
+for line in {EVERY_COMMAND!r}.strip().splitlines():
+    cli.app(line.split(), standalone_mode=False)
+    if "pandas" in sys.modules:
+        sys.exit(line)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -78,4 +78,15 @@ def set_up() -> None:
     # Arrow's own choice gives pages back within milliseconds, and every part of a file would have them cleared again.
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and "jemalloc" in pa.supported_memory_backends():
         pa.set_memory_pool(pa.jemalloc_memory_pool())
+    sys.meta_path.insert(0, NoPandas)
     gc.freeze()  # what is imported stays: going through it again and again is a sixth of a small run
+
+
+class NoPandas:
+    """Has pandas not be there: the command needs none, and pyarrow would import it, for a fifth of a second, as soon as
+    it makes an array, to see whether that is made of one of pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"{name} is not for the command hensa", name=name)

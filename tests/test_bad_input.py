@@ -672,6 +672,18 @@ BINARY_FILES = [
     ),
     damaged("CSV named like Parquet", "in.parquet", CSV),
     file_case(
+        "an Arrow file named like a stream",
+        "in.arrows",
+        lambda: ipc(arrow(), pa.ipc.new_file),
+        "found an Arrow file; only an Arrow stream can be named .arrows.",
+    ),
+    file_case(
+        "a file of an Arrow stream that was cut off between two batches",
+        "in.arrows",
+        lambda: ipc(arrow(), pa.ipc.new_stream)[:-8],
+        "the stream has no end, so it may have been cut off.",
+    ),
+    file_case(
         "Parquet without a measure",
         "in.parquet",
         lambda: parquet(pa.table({"x": [1], "b": [1]})),
@@ -1136,7 +1148,7 @@ OUTPUTS = [
     ),
     command(
         "a suffix that says nothing",
-        "Invalid value for 'IN': in.xlsx ends in none of .csv, .csv.gz, .parquet, .arrow, .feather",
+        "Invalid value for 'IN': in.xlsx ends in none of .csv, .csv.gz, .parquet, .arrow, .arrows, .feather",
         "score in.xlsx -o out.csv",
         gets=2,
         files={"in.xlsx": "x"},
@@ -1222,6 +1234,13 @@ OUTPUTS = [
         1,
         "standard input: cannot be read as an Arrow stream: ….",
         lambda: run("score - -o out.csv -p three.toml", ipc(pa.table(LARGE), pa.ipc.new_stream)[:5000]),
+    ),
+    Process(
+        "an Arrow stream that was cut off between two batches",
+        "`hensa score - -o out.csv -p three.toml`",
+        1,
+        "standard input: the stream has no end, so it may have been cut off.",
+        lambda: run("score - -o out.csv -p three.toml", ipc(pa.table(ROWS), pa.ipc.new_stream)[:-8]),
     ),
     Process(
         "a build of the kernels that there is not",

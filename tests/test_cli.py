@@ -131,7 +131,7 @@ def test_text_that_only_looks_like_numbers_stays_text_and_plain_integers_become_
     assert paid["price"].to_pylist() == ["1.50", "2"]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".arrow", ".feather", ".PARQUET"])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".arrow", ".arrows", ".feather", ".PARQUET"])
 def test_every_format_carries_the_same_rows_and_results(tmp_path, suffix):
     rows = sample(1000, 3).read_all()
     source, first, second = tmp_path / f"in{suffix}", tmp_path / "first.parquet", tmp_path / f"out{suffix}"
@@ -145,8 +145,9 @@ def test_every_format_carries_the_same_rows_and_results(tmp_path, suffix):
     elif suffix == ".csv":
         lines = second.read_text().splitlines()
     else:
-        read = pq.read_table if "parquet" in suffix.lower() else feather.read_table
-        assert read(second).equals(expected)
+        reads = {".parquet": pq.read_table, ".arrows": lambda path: pa.ipc.open_stream(path.read_bytes()).read_all()}
+        assert reads.get(suffix.lower(), feather.read_table)(second).equals(expected)
+        assert hensa_command("verify", second).exit_code == 0
         return
     assert [float(line.split(",")[4]) for line in lines[1:]] == expected["score"].to_pylist()
 
@@ -267,7 +268,7 @@ def test_rows_with_an_empty_cell_are_null_and_counted(program, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow", ".arrows"])
 def test_no_rows_are_scored_to_no_rows(tmp_path, suffix):
     source, output = tmp_path / f"in{suffix}", tmp_path / "out.parquet"
     assert hensa_command("sample", "-n", 0, "-o", source).exit_code == 0
@@ -1056,6 +1057,8 @@ def test_piped_summaries_have_no_trailing_blanks(tmp_path):
     ("args", "sentence"),
     [
         (("score", "gone", "-o", "out.csv"), "gone: there is no such file or directory"),
+        (("report", "gone", "-o", "out.html"), "gone: there is no such file or directory"),
+        (("report", "three.toml", "-o", "out.html"), "three.toml ends in none of .csv, .csv.gz, .parquet, "),
         (("score", "in.csv", "-o", "kd"), "a directory is named kd/"),
         (("programs", "check", "in.csv"), "in.csv: found a file that does not end in .toml; allowed: "),
         (("score", "in.csv", "-o", "out.csv", "--population", "three.toml"), "three.toml: found no population (Exp"),

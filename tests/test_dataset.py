@@ -567,3 +567,13 @@ def test_columns_of_one_name_that_are_not_scored_pass_through(tmp_path, suffix):
     manifest = hensa.score_dataset(tmp_path / f"rows.{suffix}", tmp_path / "paid", PROGRAM)
     [path] = manifest.paths(tmp_path / "paid")
     assert files.read(path, ()).equals(hensa.score(rows, PROGRAM))
+
+
+def test_a_directory_of_arrow_streams_is_no_dataset(tmp_path):
+    (tmp_path / "in").mkdir()
+    with pa.ipc.new_stream(tmp_path / "in" / "a.arrows", rows_of(0).schema) as file:
+        file.write_table(rows_of(0))
+    with pytest.raises(
+        HensaError, match=r"found an Arrow stream, 'a.arrows'; a dataset has Parquet, CSV or Arrow files"
+    ):
+        hensa.score_dataset(tmp_path / "in", tmp_path / "out", PROGRAM)

@@ -55,7 +55,14 @@ __all__ = [
     "write",
 ]
 
-FORMATS = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+FORMATS = {
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "stream",
+    ".feather": "arrow",
+}
 BATCH = 1 << 16
 """Rows that are decoded at a time where a file is read in parts."""
 RECORD = b"hensa"
@@ -201,7 +208,7 @@ def read(path: str, numbers: Collection[str], whole: Collection[str] = ()) -> pa
     """
     with naming(path):
         format = format_of(path)
-        if format != "stream":
+        if path != "-":
             Path(path).open("rb").close()  # says why a file cannot be read more briefly than pyarrow
         if format == "csv":
             return _read_csv(path, numbers, whole)
@@ -209,23 +216,58 @@ def read(path: str, numbers: Collection[str], whole: Collection[str] = ()) -> pa
             with reading("Parquet"):
                 return pq.ParquetFile(path, page_checksum_verification=True).read()
         with reading("an Arrow file" if format == "arrow" else "an Arrow stream"):
-            stream = _stream_of_stdin() if format == "stream" else pa.ipc.open_file(pa.OSFile(path))
-            rows = stream.read_all()
+            if format == "arrow":
+                rows = pa.ipc.open_file(pa.OSFile(path)).read_all()
+            else:
+                stream = _Stream(path)
+                rows = stream.open().read_all()
+                stream.check_end()
             rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
             return plain_rows(rows)
 
 
-def _stream_of_stdin() -> pa.RecordBatchStreamReader:
-    """Standard input as an Arrow stream; what is plainly something else is named."""
-    start = getattr(sys.stdin.buffer, "peek", lambda size: b"")(4)[:4]
-    kinds = {b"PAR1": "Parquet", b"ARRO": "an Arrow file", b"\x1f\x8b": "gzip"}
-    found = next((kind for magic, kind in kinds.items() if start.startswith(magic)), None)
-    # A stream begins with 0xffffffff or, as Arrow wrote it until 2019, with a length far below 2^24.
-    if found is None and start and not {0x00, 0xFF} & set(start):
-        found = "text"
-    if found is not None:
-        raise HensaError(f"found {found}; only an Arrow stream can be piped in, so name the file instead")
-    return pa.ipc.open_stream(sys.stdin.buffer)
+class _Stream:
+    """An Arrow stream; what is plainly something else is named.
+
+    Arrow takes the end of the bytes for the end of the stream, so one that was cut off between two batches, as by the
+    end of a program that wrote it, would look whole. Whoever writes one to its end marks that.
+
+    Parameters
+    ----------
+    path : str
+        The file; - is standard input.
+    """
+
+    closed = False
+    _END = b"\xff\xff\xff\xff\0\0\0\0"
+
+    def __init__(self, path: str) -> None:
+        source = sys.stdin.buffer if path == "-" else pa.OSFile(path)
+        self._source, self._last = source, b""
+        start = source.read(4)
+        kinds = {b"PAR1": "Parquet", b"ARRO": "an Arrow file", b"\x1f\x8b": "gzip"}
+        found = next((kind for magic, kind in kinds.items() if start.startswith(magic)), None)
+        # A stream begins with 0xffffffff or, as Arrow wrote it until 2019, with a length far below 2^24.
+        if found is None and start and not {0x00, 0xFF} & set(start):
+            found = "text"
+        if found is not None:
+            told = "piped in, so name the file instead" if path == "-" else "named .arrows"
+            raise HensaError(f"found {found}; only an Arrow stream can be {told}")
+        self._start, self._is_marked = start, start == self._END[:4]
+
+    def open(self) -> pa.RecordBatchReader:
+        return pa.ipc.open_stream(pa.PythonFile(self, "r"))
+
+    def read(self, size: int = -1) -> bytes:
+        start, self._start = self._start[:size], self._start[size:]
+        data: bytes = start + self._source.read(size - len(start)) if len(start) < size else start
+        self._last = data[-8:] if len(data) >= 8 else (self._last + data)[-8:]
+        return data
+
+    def check_end(self) -> None:
+        """Refuse a stream, read to its end, that was not written to its end."""
+        if self._is_marked and self._last != self._END:
+            raise HensaError("the stream has no end, so it may have been cut off")
 
 
 @contextmanager
@@ -292,8 +334,11 @@ def schema_of(path: str) -> pa.Schema:
         Path(path).open("rb").close()  # as in read()
         if format == "csv":
             return pa.schema([(name, pa.string()) for name in header_of(path)])
-        with reading("Parquet" if format == "parquet" else "an Arrow file"):
-            return pq.read_schema(path) if format == "parquet" else pa.ipc.open_file(pa.OSFile(path)).schema
+        if format == "parquet":
+            with reading("Parquet"):
+                return pq.read_schema(path)
+        with reading("an Arrow file" if format == "arrow" else "an Arrow stream"):
+            return (pa.ipc.open_file(pa.OSFile(path)) if format == "arrow" else _Stream(path).open()).schema
 
 
 def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.RecordBatchReader, int | None]:
@@ -325,8 +370,9 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
         schema = pa.schema([opened.schema_arrow.field(name) for name in names])
         parts = (part.select(names) for part in opened.iter_batches(columns=names))
         return pa.RecordBatchReader.from_batches(schema, parts), opened.metadata.num_rows
-    if format == "stream":
-        source = _stream_of_stdin()
+    stream = _Stream(path) if format == "stream" else None
+    if stream is not None:
+        source = stream.open()
         whole: Iterable[pa.RecordBatch] = source
     else:
         source = pa.ipc.open_file(pa.OSFile(path))
@@ -338,6 +384,8 @@ def batches(path: str, pick: Callable[[list[str]], list[str]]) -> tuple[pa.Recor
         for part in whole:
             part.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
             yield part.select(names)
+        if stream is not None:
+            stream.check_end()
 
     return pa.RecordBatchReader.from_batches(schema, parts_of()), None
 

@@ -237,6 +237,8 @@ def find(
         if len(formats) > 1:
             names_ = [repr(file.name) for file in formats.values()]
             raise HensaError(f"found files of several formats, {' and '.join(names_)}; a dataset has one.")
+        if "stream" in formats:  # nothing in it says where its batches are
+            raise HensaError(f"found an Arrow stream, {files[0].name!r}; a dataset has Parquet, CSV or Arrow files.")
     return filesystem, format_of(files[0].name), files
 
 

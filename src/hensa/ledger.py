@@ -184,7 +184,7 @@ def referrer_rows(
     ----------
     members : str, path, or object with ``__arrow_c_stream__`` or ``__arrow_c_array__``, or mapping of names to arrays
         Columns ``member_id``, ``referrer_id`` (may be null) and ``registered_at``. A path ends in .parquet, .csv,
-        .csv.gz, .arrow or .feather. Files, and a ``pyarrow.RecordBatchReader``, may be larger than memory.
+        .csv.gz, .arrow, .arrows or .feather. Files, and a ``pyarrow.RecordBatchReader``, may be larger than memory.
     passbook : likewise
         Columns ``member_id``, ``kind``, ``points`` (whole), ``status`` (pending, valid, rejected), ``used_at``,
         ``judged_at`` and, if there are any, ``entered_at`` and ``entry_id``, which only tell entries apart. Of kinds,

@@ -35,6 +35,7 @@ __all__ = [
     "Threads",
     "check_ids",
     "check_record",
+    "found",
     "in_groups",
     "keep_apart",
     "keep_stdout",
@@ -69,6 +70,13 @@ def with_format(path: str) -> str:
     return path
 
 
+def found(path: str) -> str:
+    """The path, unless it is neither there nor has a suffix that tells what it would be."""
+    if path != "-" and not path.lower().endswith(tuple(FORMATS)) and not os.path.exists(path):
+        raise typer.BadParameter(f"{path}: there is no such file or directory")
+    return path
+
+
 def piped(path: str) -> str:
     if path == "-" and sys.stdin.isatty():
         raise typer.BadParameter("standard input is a terminal; name a file or pipe an Arrow stream in")
@@ -82,9 +90,7 @@ def piped_each(paths: list[str] | None) -> list[str] | None:
 def readable(path: str) -> str:
     if path != "-" and os.path.isdir(path):
         raise typer.BadParameter(f"{path} is a directory; this command takes one file")
-    if path != "-" and not path.lower().endswith(tuple(FORMATS)) and not os.path.exists(path):
-        raise typer.BadParameter(f"{path}: there is no such file or directory")
-    return with_format(piped(path))
+    return with_format(found(piped(path)))
 
 
 def readable_or_none(path: str | None) -> str | None:
@@ -111,7 +117,7 @@ def monthly(month: str | None) -> str | None:
 
 
 Source = Annotated[
-    str, typer.Argument(metavar="IN", callback=readable, help="FILE.csv[.gz], .parquet or .arrow; - is stdin.")
+    str, typer.Argument(metavar="IN", callback=readable, help="FILE.csv[.gz], .parquet or .arrow[s]; - is stdin.")
 ]
 Target = Annotated[str, typer.Option("--output", "-o", metavar="OUT", callback=writable, help="Like IN; - is stdout.")]
 ProgramName = Annotated[

@@ -62,7 +62,7 @@ def score(
         typer.Argument(
             metavar="IN",
             callback=piped,
-            help="FILE.csv[.gz], .parquet or .arrow, a directory or a pattern of such files; - is stdin.",
+            help="FILE.csv[.gz], .parquet or .arrow[s], a directory or a pattern of such files; - is stdin.",
         ),
     ],
     output: Annotated[

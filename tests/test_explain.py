@@ -481,7 +481,7 @@ Not published, and filled in by us: that the variance divides by n, the standard
 same, how points are rounded."""
 
 JAPANESE = """\
-Hapitas Friend (ハピタスフレンド)
+ハピタスフレンド
 ポイント率は9.8%、付与ポイントは9,800ポイントです。
 集計対象の100人と比べています。
 新規紹介登録者数は10人です。平均は59.9、標準偏差は496.49873なので、偏差値は（10 - 59.9）÷ 496.49873 + 50 = 49.8995です。
@@ -1008,7 +1008,9 @@ def test_the_command_explains_a_row_among_its_cohort(tmp_path):
 
 def test_the_command_explains_a_month(month, tmp_path):
     options = ("explain", month, "--id", "000", "--month")
-    assert hensa_command(*options, "2019-10").stdout.splitlines()[0] == f"{HAPITAS.short_title}, 2019-10"
+    assert hensa_command(*options, "2019-10").stdout.splitlines()[0] == "Hapitas Friend (ハピタスフレンド), 2019-10"
+    japanese = hensa_command(*options, "2019-10", "--lang", "ja").stdout
+    assert japanese.splitlines()[0] == "ハピタスフレンド、2019-10"
     refused = hensa_command(*options, "2019-09")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "Program 'hapitas-friend' holds from 2019-10-01" in refused.stderr

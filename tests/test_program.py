@@ -225,12 +225,12 @@ REFUSED = {
     "unknown key at the top": (
         "nane = 1\n" + BASE,
         "nane: found an unknown key; "
-        "allowed: only name, title, effective_from, effective_until, rule, rates, reward, standing",
+        "allowed: only name, title, title_ja, effective_from, effective_until, rule, rates, reward, standing",
     ),
     "unknown key with a line break": (
         '"na\\nme" = 1\n' + BASE,
         '"na\\nme": found an unknown key; '
-        "allowed: only name, title, effective_from, effective_until, rule, rates, reward, standing",
+        "allowed: only name, title, title_ja, effective_from, effective_until, rule, rates, reward, standing",
     ),
     "date is text": (
         edited("1997-01-01", '"soon"'),
@@ -655,6 +655,7 @@ def programs(draw: st.DrawFn) -> Program:
     return Program(
         name=draw(names),
         title=draw(st.text()),
+        title_ja=draw(st.text()),
         effective_from=first,
         effective_until=last,
         rule=StandardScore(
@@ -729,7 +730,10 @@ junk = st.recursive(
     max_leaves=6,
 )
 PLACES = [
-    (Program, ["name", "title", "effective_from", "effective_until", "rule", "rates", "reward", "standing"]),
+    (
+        Program,
+        ["name", "title", "title_ja", "effective_from", "effective_until", "rule", "rates", "reward", "standing"],
+    ),
     (StandardScore, ["measures", "scale", "centre", "ddof", "constant"]),
     (RateTable, ["unit", "below", "outside", "steps"]),
     (Reward, ["base", "rounding", "cap", "negative"]),
@@ -807,3 +811,23 @@ def test_the_examples_of_the_module_run():
     outcome = doctest.testmod(hensa.program)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_a_title_is_that_of_the_language_and_else_the_other_or_the_name():
+    for titles, english, japanese in [
+        ({"title": "Loyalty: by orders", "title_ja": "優待：注文数による"}, "Loyalty: by orders", "優待：注文数による"),
+        ({"title": "Loyalty: by orders"}, "Loyalty: by orders", "Loyalty: by orders"),
+        ({"title_ja": "優待：注文数による"}, "loyalty", "優待：注文数による"),
+        ({}, "loyalty", "loyalty"),
+    ]:
+        rules = Program(
+            name="loyalty", rule=StandardScore(measures=[Measure("x")]), rates=RateTable(steps=[(0, 1)]), **titles
+        )
+        assert (rules.title_in("en"), rules.title_in("ja")) == (english, japanese)
+        short = [text.split(mark)[0] for text, mark in ((english, ":"), (japanese, "：" if "：" in japanese else ":"))]
+        assert [rules.short_title("en"), rules.short_title("ja")] == short
+
+
+@pytest.mark.parametrize("name", Program.names())
+def test_built_in_programs_have_a_title_in_japanese(name):
+    assert re.match(r"[ぁ-ヿ一-鿿]+：", Program.load(name).title_ja)

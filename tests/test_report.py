@@ -167,6 +167,11 @@ def test_top_referrers_are_those_with_the_most_points_and_of_equals_the_first(sc
     assert len(top) == 1 + 20
 
 
+def test_a_report_in_japanese_has_the_japanese_title(scored):
+    assert "<h1>ハピタスフレンド：新規紹介登録者数と" in report(scored(EXAMPLE), "ja")
+    assert "<h1>Hapitas Friend (ハピタスフレンド): referrers by" in report(scored(EXAMPLE))
+
+
 def test_ids_can_be_hidden(scored):
     path = scored(EXAMPLE)
     shown, hidden = report(path), report(path, hide_ids=True)

@@ -253,7 +253,7 @@ class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 except Invalid:
                     refuse(name, shown(value), _allowed(type_))
             if isinstance(value, str):
-                if not value and name != "title":
+                if not value and name not in ("title", "title_ja"):
                     refuse(name, "an empty string", "a string of at least one character")
                 if any("\ud800" <= character <= "\udfff" for character in value):
                     refuse(name, shown(value), "text without lone surrogates")

@@ -426,5 +426,8 @@ def _scaled(program: Program, factor: Decimal, places: int) -> Program:
     steps = tuple(
         Step(step.threshold, Decimal(floor(Fraction(step.rate) * units)).scaleb(-places)) for step in rates.steps
     )
-    title = f"{program.short_title}, its rates times {factor}"
-    return replace(program, name=f"{program.name}-scaled", title=title, rates=replace(rates, steps=steps))
+    title = f"{program.short_title('en')}, its rates times {factor}"
+    title_ja = f"{program.short_title('ja')}、ポイント率{factor}倍" if program.title_ja else ""
+    return replace(
+        program, name=f"{program.name}-scaled", title=title, title_ja=title_ja, rates=replace(rates, steps=steps)
+    )

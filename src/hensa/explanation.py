@@ -347,7 +347,7 @@ def explain(
         population = _of_cohort(population, cohort)
     facts: Facts = {
         "program": program.name,
-        "title": program.title or program.name,
+        "title": program.title_in("en"),
         "kind": program.rule.__struct_config__.tag,
         "month": month,
         "cohort": {name: _plain(value) for name, value in cohort.items()} or None,
@@ -362,7 +362,7 @@ def explain(
         case PerEvent():
             facts |= _event_facts(row, program.rule, program, month)
             lines = _event_lines(facts, lang)
-    title = WORDS[lang]["comma"].join(filter(None, (program.short_title, month)))
+    title = WORDS[lang]["comma"].join(filter(None, (program.short_title(lang), month)))
     return Explanation(facts, "\n".join([title, *lines]))
 
 

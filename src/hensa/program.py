@@ -609,8 +609,8 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
     ----------
     name : str
         Short name.
-    title : str
-        What it is, in words.
+    title, title_ja : str
+        What it is, in words: in English, and in Japanese for what is told in that.
     effective_from, effective_until : datetime.date, optional
         First and last day on which the program holds; without one it has no such end.
     rule : StandardScore, Stages or PerEvent
@@ -644,6 +644,7 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
 
     name: str
     title: str = ""
+    title_ja: str = ""
     effective_from: datetime.date | None = None
     effective_until: datetime.date | None = None
     rule: Rule
@@ -696,16 +697,26 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
         if rule.bonuses and self.reward is None:
             refuse("rule.bonuses", f"an array of {len(rule.bonuses)}", "none without [reward]")
 
-    @property
-    def short_title(self) -> str:
-        """The title up to where it goes on with a description; the name if there is none.
+    def title_in(self, lang: str) -> str:
+        """The title in a language, "en" or "ja"; in the other, or the name, if there is none.
 
         Examples
         --------
-        >>> Program.load("hapitas-friend").short_title
-        'Hapitas Friend (ハピタスフレンド)'
+        >>> Program.load("hapi-tomo").title_in("ja")
+        'ハピ友：ハピ友の人数またはご自身の有効ポイントによるステージ'
         """
-        return (self.title or self.name).partition(": ")[0]
+        return (lang == "ja" and self.title_ja) or self.title or self.name
+
+    def short_title(self, lang: str) -> str:
+        """The same up to where it goes on with a description, after a colon.
+
+        Examples
+        --------
+        >>> program = Program.load("hapitas-friend")
+        >>> program.short_title("en"), program.short_title("ja")
+        ('Hapitas Friend (ハピタスフレンド)', 'ハピタスフレンド')
+        """
+        return re.split(": |：", self.title_in(lang), maxsplit=1)[0]
 
     @property
     def rate_table(self) -> RateTable:

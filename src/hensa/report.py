@@ -352,7 +352,7 @@ class Scored:
         self._about, self._run = about, run
         self._program = program = run.program.program
         self._population = Population.from_json(json.dumps(run.population.moments))
-        self.title = program.title or program.name
+        self.title = program.title_in(about.words.lang)
         rule, rates = program.rule, program.rates
         columns = list(program.columns)
         self._columns = [name for name in columns if about.has(name)]

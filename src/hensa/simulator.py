@@ -318,7 +318,7 @@ def _program_data(program: Program, population: Population, lang: Lang) -> Data:
         _stage_data(program.rule) if isinstance(program.rule, Stages) else _score_data(program, population, lang)
     )
     return {
-        "title": program.short_title,
+        "title": program.short_title(lang),
         "dates": _dates(program, _WORDS[lang]),
         "ours": WORDS[lang]["reconstructed"].format(what=ours) if ours else "",
         "standing": program.standing,

@@ -46,6 +46,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     rates, reward = program.rates, program.reward
     parts: dict[str, object] = {
         "title": program.title,
+        **({"title_ja": program.title_ja} if program.title_ja else {}),
         "effective_from": program.effective_from,
         "effective_until": program.effective_until,
         **rule_parts(program.rule),

@@ -20,10 +20,9 @@
 #
 # Splitting the work into loops that each do one thing is what makes it fast: GCC vectorises all of
 # them, at every instruction set, and the arrays between them never leave L1. Stores past the caches are held up by the
-# memory, and what is stored after them waits: so a tile is small, results are stored between loops, and the columns of the
-# next tile are asked for early.
+# memory, and what is stored after them waits: so a tile is small, and results are stored between loops.
 
-cimport cython
+from collections import deque
 
 cdef extern from * nogil:
     """
@@ -796,7 +795,6 @@ cdef void emit(void* to, const void* values, int64_t n_bytes, bint stream) noexc
         memcpy(to, values, <size_t> n_bytes)
 
 
-@cython.final
 cdef class Scorer:
     """Scores rows against a population, or puts them on stages; made by hensa.scoring, which computes the constants.
 
@@ -841,7 +839,7 @@ cdef class Scorer:
     cdef const int64_t[:, :, ::1] totals    # of each cohort and measure what moments_by adds up; None: keys are values
     cdef const int64_t[::1] counts          # rows that count, where there are totals
     cdef int64_t ddof
-    cdef list idle                          # tables of rows decided that no run uses now
+    cdef object idle                        # tables of rows decided that no run uses now, as threads may have no GIL a deque
     cdef Py_ssize_t n_minimums
     cdef Minimums* minimums                 # NULL: rows have scores
     cdef View* previous                     # NULL: no bonuses
@@ -853,7 +851,7 @@ cdef class Scorer:
         self.table = tables.table
         self.decide = decide
         self.pay = pay
-        self.idle = []
+        self.idle = deque()
         self.n_measures = len(measures)
         self.n_views = len(self.columns)
         self.views = views_of(self.columns)
@@ -966,7 +964,10 @@ cdef class Scorer:
                 raise MemoryError
             for i in range(len(outputs["singles"])):
                 singles[i] = <double*> <size_t> outputs["singles"][i]
-            known = self.idle.pop() if self.idle else Known(self.n_words)
+            try:
+                known = self.idle.pop()
+            except IndexError:
+                known = Known(self.n_words)
             with nogil:
                 while row < stop and not self.stopped:
                     n = TILE if stop - row > TILE else stop - row

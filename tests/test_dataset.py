@@ -559,6 +559,18 @@ def test_the_memory_that_pieces_may_take_bounds_the_threads(months):
         planned.threads(1)
 
 
+def test_threads_that_have_no_part_of_their_own_encode_and_change_no_byte(months, tmp_path):
+    one = dataset.plan(months / "month=2019-10" / "0.parquet", PROGRAM)
+    assert [one.spare(times * one.takes, most=8) for times in (1, 3, 100)] == [1, 3, 8]
+    six = dataset.plan(months, PROGRAM)
+    assert [six.spare(100 * six.takes, most) for most in (1, 8, 13)] == [1, 1, 2]
+    runs = [
+        hensa.score_dataset(months / "month=2019-10", tmp_path / str(threads), PROGRAM, threads=threads, memory=1 << 40)
+        for threads in (1, 12)
+    ]
+    assert runs[0] == runs[1]
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 def test_columns_of_one_name_that_are_not_scored_pass_through(tmp_path, suffix):
     rows = rows_of(0).append_column("note", pa.repeat("a", 1000)).append_column("note", pa.repeat("b", 1000))

@@ -149,7 +149,14 @@ class Plan:
         """
         if self.takes > memory:
             raise HensaError(self._refusal(memory))
-        return max(1, min(most or cpus(), memory // max(self.takes, 1), len(self.fragments)))
+        return min(self._most(memory, most), len(self.fragments))
+
+    def spare(self, memory: int, most: int | None = None) -> int:
+        """How many threads may encode each fragment, where there are fewer fragments than threads."""
+        return max(1, self._most(memory, most) // len(self.fragments))
+
+    def _most(self, memory: int, most: int | None) -> int:
+        return max(1, min(most or cpus(), memory // max(self.takes, 1)))
 
     @property
     def takes(self) -> int:
@@ -297,9 +304,9 @@ def merged(populations: Iterable[Population]) -> Population:
 
 
 def write_part(
-    task: Task, fragment: Fragment, population: Population, stage: Path, advance: Advance = _nobody
+    task: Task, fragment: Fragment, population: Population, stage: Path, threads: int = 1, advance: Advance = _nobody
 ) -> Written:
-    """Pass 2 over one fragment, in bounded memory: score its rows and write them as one part.
+    """Pass 2 over one fragment, in bounded memory: score its rows and write them as one part, encoded on some threads.
 
     When it returns, the part is whole, was read again, and is on the disk in ``stage / "data"``, and its record in
     ``stage / "parts"``. The bytes depend on the fragment, the task and the population alone. So it may be done again,
@@ -320,7 +327,7 @@ def write_part(
     schema, parts = _paid(task, fragment, population, totals)
     with new_path(stage) as path:
         with path.open("xb") as new:
-            write(new, fragment.part, schema, parts, advance, threads=1)
+            write(new, fragment.part, schema, parts, advance, threads)
         rows = rows_in(path, fragment.part, schema.names)
         if rows != totals.rows:
             raise OSError(f"{fragment.part}: {totals.rows:,} rows were written, and {rows:,} are read back.")
@@ -477,9 +484,9 @@ def score_dataset(
         filesystem=filesystem,
         each=workers.map,
     )
-    count = planned.threads(memory, threads)
+    count, spare = planned.threads(memory, threads), 1
     if isinstance(workers, _Threads):
-        workers = _Threads(count, progress)
+        workers, spare = _Threads(count, progress), planned.spare(memory, threads)
     task, fragments = planned.task, planned.fragments
     stored = [] if population is None else [Input.of_population(population)]
     done: list[Written] = []
@@ -511,7 +518,7 @@ def score_dataset(
             stated = task.stated(used, stored=population is not None)
             record = Record.of(stated, [*inputs, *(stored if stated.population.is_input else [])])
             stage = staging.stage(stage_of(run, record))
-            work = partial(write_part, task, population=used, stage=stage)
+            work = partial(write_part, task, population=used, stage=stage, threads=spare)
             try:
                 done.extend(workers.run("score", planned.rows, work, fragments))
                 for seen in planned.surveys:

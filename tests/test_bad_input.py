@@ -702,6 +702,31 @@ BINARY_FILES = [
         "in.arrow",
         lambda: ipc(arrow(note=astray(3)), pa.ipc.new_file),
     ),
+    command(
+        "rows for a stored population",
+        "in.parquet: found no population (found the byte 0x… is not UTF-8); `hensa population` writes such a file.",
+        f"{SCORE} --population in.parquet",
+        files={"in.parquet": lambda: parquet(arrow())},
+    ),
+    command(
+        "a population that is named like rows",
+        "Invalid value for '--output' / '-o': p.parquet is named like a table, and a population is JSON; name it "
+        "FILE.json",
+        "population in.csv -o p.parquet -p three.toml",
+        gets=2,
+    ),
+    command(
+        "a program that is named like rows",
+        "Invalid value: p.csv is named like a table, and --scaled writes a program; name it FILE.toml",
+        "compare in.csv -p three.toml -p hapi-tomo --budget 1 --scaled p.csv",
+        gets=2,
+    ),
+    command(
+        "runs without the column of points",
+        "in.csv: There is no column 'reward'; the columns are 'x', 'y', 'b'; --points names the column of points, by "
+        "default reward.",
+        "restate in.csv in.csv -o out.csv --id-column x",
+    ),
     command("a file that is not there", "gone.csv: No such file or directory.", "score gone.csv -o out.csv"),
     command("a folder", "folder.csv: ….", "score folder.csv -o out.csv", files={"folder.csv": None}),
     command(
@@ -1137,7 +1162,7 @@ OUTPUTS = [
     ),
     command(
         "an output in a folder that is not there",
-        "gone/out.csv: No such file or directory.",
+        "gone/out.csv: there is no directory gone.",
         "score in.csv -o gone/out.csv -p three.toml",
     ),
     command(

@@ -214,4 +214,6 @@ def test_the_summary_of_many_files_is_that_of_one_file_with_the_same_rows(option
     shown, told = run("score", "rows", "-o", "paid", *options, "--json")
     assert json.loads(shown) == facts | {"run": manifest.run, "parts": 2, "bytes": manifest.bytes}
     assert "has the result of this very run already" in told
-    assert ("No bonuses: there is no column stage_before" in told) == ("hapi-tomo" in options)
+    assert ("hapi-tomo pays no bonuses here: there is no column stage_before, which tells" in told) == (
+        "hapi-tomo" in options
+    )

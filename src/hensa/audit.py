@@ -40,6 +40,7 @@ from hensa.files import (
     read,
     record_path,
     schema_of,
+    sentence,
     text_of,
     write,
 )
@@ -634,12 +635,11 @@ def _sha256(text: str) -> str:
 def read_population(path: str) -> Population:
     """The population of a file that `hensa population` wrote."""
     with naming(path):
-        text = _read_text(path)
         try:
-            return Population.from_json(text)
-        except DataError as error:
+            return Population.from_json(Path(path).read_bytes().decode())
+        except (DataError, UnicodeDecodeError) as error:
             cause = error.__cause__
-            why = f"{cause} is missing" if isinstance(cause, KeyError) else cause
+            why = f"{cause} is missing" if isinstance(cause, KeyError) else cause or sentence(error).rstrip(".")
             raise HensaError(f"found no population ({why}); `hensa population` writes such a file") from error
 
 

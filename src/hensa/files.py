@@ -173,7 +173,10 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         if temporary_beside.exists():
             temporary_beside.replace(beside)
     except OSError as error:
-        raise HensaError(f"{path}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        if not target.parent.is_dir():
+            reason = f"there is no directory {os.path.dirname(path)}"
+        raise HensaError(f"{path}: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
         temporary_beside.unlink(missing_ok=True)

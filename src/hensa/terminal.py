@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
@@ -60,6 +60,7 @@ __all__ = [
     "printer",
     "restatement_table",
     "say",
+    "say_no_bonuses",
     "show",
     "show_cursor",
     "totals_table",
@@ -202,6 +203,13 @@ class Commands(TyperGroup):
 
 def say(message: str) -> None:
     console.print(message, soft_wrap=True)
+
+
+def say_no_bonuses(program: Program, columns: Collection[str]) -> None:
+    """That no bonuses are paid, if rows with these columns do not tell what would be reached for the first time."""
+    rule = program.rule
+    if isinstance(rule, Stages) and rule.bonuses and rule.previous not in columns:
+        say(f"{program.name} pays no bonuses here: there is no column {rule.previous}, which tells the stage before.")
 
 
 def show_cursor() -> None:

@@ -19,6 +19,7 @@ from hensa.cli.options import (
     in_groups,
     keep_apart,
     keep_stdout,
+    not_like_a_table,
     run_of,
     writable_if_any,
 )
@@ -27,7 +28,7 @@ from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing, write
 from hensa.program import Program
-from hensa.terminal import Run, console, costs_table, printer, say, typer, winners_table
+from hensa.terminal import Run, console, costs_table, printer, say, say_no_bonuses, typer, winners_table
 
 __all__ = ["compare"]
 
@@ -62,6 +63,8 @@ def compare(
     if not re.fullmatch("-?[0-9]+(,-?[0-9]+)*", edges):
         raise typer.BadParameter(f"--edges is {edges}; it must be whole numbers such as 1,10,100")
     keep_stdout(output, as_json)
+    if scaled:
+        not_like_a_table(scaled, "--scaled writes a program; name it FILE.toml")
     if scaled and budget is None:
         raise typer.BadParameter("--scaled writes what --budget finds; give both")
     rules = [Program.load(name) for name in program]
@@ -136,6 +139,8 @@ def compare(
         say(f"{solution.program.name} has the rates of {rules[-2].name} times {solution.factor}")
         if solution.total < budget:
             say(f"It pays {Count(budget - solution.total):point} less than the budget: {limit_of(solution, rules[-2])}")
+    for rule in rules[: len(program)]:
+        say_no_bonuses(rule, found.rows.column_names)
     for name, points in found.friend_costs.items():
         say(f"{name} pays {points:,} points to friends besides")
     for name, total in found.totals.items():

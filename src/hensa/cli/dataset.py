@@ -11,8 +11,8 @@ from hensa.errors import HensaError
 from hensa.files import FORMATS, schema_of
 from hensa.manifest import Manifest, Staging
 from hensa.population import Population
-from hensa.program import Program, Stages
-from hensa.terminal import Run, Summary, plain_table, printer, say, show, typer
+from hensa.program import Program
+from hensa.terminal import Run, Summary, plain_table, printer, say, say_no_bonuses, show, typer
 
 __all__ = ["are_files", "bytes_of", "score_files", "tell", "verify_files"]
 
@@ -99,9 +99,7 @@ def tell(summary: Summary, names: Collection[str], as_json: bool) -> None:
 
     `names` are the columns that were written.
     """
-    rule = summary.program.rule
-    if isinstance(rule, Stages) and rule.bonuses and rule.previous not in names:
-        say(f"No bonuses: there is no column {rule.previous}, which tells the stage before.")
+    say_no_bonuses(summary.program, names)
     if as_json:
         print(json.dumps(summary.to_dict(), ensure_ascii=False, indent=2))
     else:

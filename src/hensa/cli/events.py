@@ -16,6 +16,7 @@ from hensa.cli.options import (
     EventFile,
     Source,
     Target,
+    check_columns,
     check_ids,
     in_groups,
     keep_apart,
@@ -109,8 +110,9 @@ def restate(
     with Fingerprints(before, after) as prints, replacing(output) as file, run.progress:
         with run.stage("read"):
             (paid, paid_by), (corrected, corrected_by) = (_run(path, points) for path in (before, after))
-        check_ids(before, paid, *id)
-        check_ids(after, corrected, *id)
+        for path, rows in ((before, paid), (after, corrected)):
+            check_ids(path, rows, *id)
+            check_columns(path, rows, [points], "--points names the column of points, by default reward")
         with run.stage("restate"), naming_each(before=before, after=after):
             restatement = hensa.restate(paid, corrected, policy.value, id=id, points=points)
         found = restatement.table

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "Target",
     "Threads",
+    "check_columns",
     "check_ids",
     "check_record",
     "found",
@@ -41,6 +42,7 @@ __all__ = [
     "keep_stdout",
     "monthly",
     "naming_each",
+    "not_like_a_table",
     "piped",
     "piped_each",
     "program_by_default",
@@ -159,15 +161,26 @@ def program_by_default(command: Callable[_Arguments, None]) -> Callable[_Argumen
     return telling
 
 
-def check_ids(path: str, rows: pa.Table, *names: str) -> None:
-    """Refuse rows without the columns that tell them apart."""
+def check_columns(path: str, rows: pa.Table, names: Iterable[str], option: str) -> None:
+    """Refuse rows without the columns that an option names, and say what it does."""
     with naming(path):
         try:
             for name in names:
                 named(rows, name)
         except ColumnError as error:
-            told = f"{str(error).rstrip('.')}; --id-column names the column of ids, by default {DEFAULT_ID}."
-            raise HensaError(told) from error
+            raise HensaError(f"{str(error).rstrip('.')}; {option}.") from error
+
+
+def check_ids(path: str, rows: pa.Table, *names: str) -> None:
+    """Refuse rows without the columns that tell them apart."""
+    check_columns(path, rows, names, f"--id-column names the column of ids, by default {DEFAULT_ID}")
+
+
+def not_like_a_table(path: str, what: str) -> str:
+    """The path, unless it is named like what it will not be."""
+    if path.lower().endswith(tuple(FORMATS)):
+        raise typer.BadParameter(f"{path} is named like a table, and {what}")
+    return path
 
 
 def keep_apart(output: str, *inputs: str | None) -> None:

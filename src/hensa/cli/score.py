@@ -26,6 +26,7 @@ from hensa.cli.options import (
     in_groups,
     keep_apart,
     keep_stdout,
+    not_like_a_table,
     piped,
     program_by_default,
     readable,
@@ -222,7 +223,16 @@ def score(
 @program_by_default
 def population(
     source: Source,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.json", help="Default: stdout.")] = "-",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.json",
+            callback=lambda path: not_like_a_table(path, "a population is JSON; name it FILE.json"),
+            help="Default: stdout.",
+        ),
+    ] = "-",
     program: ProgramName = None,
     by: By = None,
     method: Annotated[Method, typer.Option(help="How the moments are computed.")] = Method.auto,

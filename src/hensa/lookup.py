@@ -29,7 +29,7 @@ class Lookup(NamedTuple):
     """The tables are by count: how many thresholds a score reaches."""
 
     constants: dict[str, Any]
-    """What `Table` in kernels/score.pxi explains."""
+    """What `Table` in kernels/steps.pxi explains."""
     tables: Any
     """The same as a ``Tables`` of the kernel in use."""
     shares: list[Fraction]

@@ -305,7 +305,7 @@ def exact_floats_by(const double[::1] values, const int64_t[::1] offsets):
 
 cdef void add_measure_by(int loop, const double* x, const int32_t* code, int64_t n, int64_t ahead,
                          const double* constants, Py_ssize_t stride, double centre, double* s, double* m) noexcept nogil:
-    """The loops of score.pxi with the cohort's constants: k, f, c and the c of the single score. The first of them asks
+    """The loops of terms.pxi with the cohort's constants: k, f, c and the c of the single score. The first of them asks
     for all constants of the rows ROWS_AHEAD; the codes of `ahead` rows may be read."""
     cdef int64_t i
     cdef const double* own

@@ -2,6 +2,8 @@
 include "columns.pxi"
 include "lanes.pxi"
 include "totals.pxi"
+include "integers.pxi"
+include "welford.pxi"
 include "floats.pxi"
 include "moments.pxi"
 include "cohorts.pxi"

@@ -863,7 +863,7 @@ EXPLANATIONS = [
     ),
     command(
         "an id that two rows have",
-        "in.csv: found 2 rows whose x is 1; exactly one is needed.",
+        "in.csv: found 2 rows whose x is 1; exactly one is needed; --id-column names another column of ids.",
         "explain in.csv -p three.toml --id 1 --id-column x",
         files={"in.csv": CSV + "1,2,30\n"},
     ),

@@ -1060,6 +1060,8 @@ def test_piped_summaries_have_no_trailing_blanks(tmp_path):
         (("report", "gone", "-o", "out.html"), "gone: there is no such file or directory"),
         (("report", "three.toml", "-o", "out.html"), "three.toml ends in none of .csv, .csv.gz, .parquet, "),
         (("score", "in.csv", "-o", "kd"), "a directory is named kd/"),
+        (("score", "in.csv", "-o", "close.csv/"), "close.csv: it is a file, and a dataset is a directory."),
+        (("score", "none*.csv", "-o", "out"), "none*.csv: found no file that fits the pattern and ends in one of"),
         (("programs", "check", "in.csv"), "in.csv: found a file that does not end in .toml; allowed: "),
         (("score", "in.csv", "-o", "out.csv", "--population", "three.toml"), "three.toml: found no population (Exp"),
         (("compare", "in.csv", "-p", "hapitas-friend", "-p", "other.toml", "--band", "city"),

@@ -1022,7 +1022,7 @@ def test_the_command_explains_a_month(month, tmp_path):
     options = ("explain", path, "--id", "1", "-p", rules, "--month")
     assert "The referrer is paid 1,400 points." in hensa_command(*options, "2018-12").stdout
     assert (
-        "The rows were counted for 2018-12, and the month of the run is 2019-01."
+        "The rows were counted for 2018-12, and the month of the run is 2019-01; any_month (--any-month) allows it."
         in hensa_command(*options, "2019-01").stderr
     )
 

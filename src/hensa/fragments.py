@@ -232,7 +232,8 @@ def find(
             for each, name, show in sorted(found, key=lambda entry: entry[1])
         )
         if not files:
-            raise HensaError(f"found no file that ends in one of {', '.join(FORMATS)}.")
+            which = "fits the pattern and ends" if pattern else "ends"
+            raise HensaError(f"found no file that {which} in one of {', '.join(FORMATS)}.")
         formats = {format_of(file.name): file for file in reversed(files)}
         if len(formats) > 1:
             names_ = [repr(file.name) for file in formats.values()]

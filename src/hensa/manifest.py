@@ -201,7 +201,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         with naming(str(path)):
             try:
                 data = (path / MANIFEST).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
+            except NotADirectoryError:
+                raise HensaError("it is a file, and a dataset is a directory.") from None
+            except FileNotFoundError:
                 raise HensaError("there is no manifest, so it is no dataset that hensa wrote.") from None
             try:
                 found = msgspec.json.decode(data, type=cls)

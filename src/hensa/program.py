@@ -39,6 +39,7 @@ from hensa.checked import (
 from hensa.errors import DataError, ProgramError
 
 __all__ = [
+    "ANY_MONTH_ALLOWS",
     "Bonus",
     "Campaign",
     "Criterion",
@@ -60,6 +61,8 @@ __all__ = [
 Standing: TypeAlias = Literal["stated", "public", "reconstructed"]
 """Where a fact of a program comes from: its owner's own words, another public text, or a fill-in of ours."""
 
+ANY_MONTH_ALLOWS = "any_month (--any-month) allows it"
+"""What errors about a month end with that may be paid all the same."""
 _BUILT_IN = Path(__file__).with_name("programs")
 _MOST_STEPS = 2**16 - 1
 """A step is a uint16 in the output."""
@@ -795,13 +798,16 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
 
         Examples
         --------
-        >>> Program.load("hapitas-friend").check_month("2019-09")
+        >>> Program.load("hapi-tomo").check_month("2019-10")
         Traceback (most recent call last):
         ...
-        hensa.errors.ProgramError: Program 'hapitas-friend' holds from 2019-10-01 to 2020-12-31, not in all of 2019-09.
+        hensa.errors.ProgramError: Program 'hapi-tomo' holds from any day to 2019-09-30, not in all of 2019-10; \
+any_month (--any-month) allows it.
         """
         if not self.holds(*days_of(month)) and not any_month:
-            raise ProgramError(f"Program {self.name!r} holds from {self._dates()}, not in all of {month}.")
+            raise ProgramError(
+                f"Program {self.name!r} holds from {self._dates()}, not in all of {month}; {ANY_MONTH_ALLOWS}."
+            )
 
     def _dates(self) -> str:
         return f"{self.effective_from or 'any day'} to {self.effective_until or 'any day'}"

@@ -13,7 +13,7 @@ from hensa.errors import DataError, HensaError
 from hensa.judge import CohortJudge, Judge, PopulationJudge
 from hensa.per_event import pay_events
 from hensa.population import Population, cohorts_of
-from hensa.program import PerEvent, Program, Stages
+from hensa.program import ANY_MONTH_ALLOWS, PerEvent, Program, Stages
 from hensa.stages import StageJudge
 from hensa.threads import UNIT, share_out
 
@@ -183,7 +183,9 @@ def check_counted(counted: str, month: str, any_month: bool) -> None:
         With both months, unless any month is allowed.
     """
     if counted != month and not any_month:
-        raise DataError(f"The rows were counted for {counted}, and the month of the run is {month}.")
+        raise DataError(
+            f"The rows were counted for {counted}, and the month of the run is {month}; {ANY_MONTH_ALLOWS}."
+        )
 
 
 def _asked(columns: Sequence[str] | None, table: pa.Table, program: Program) -> tuple[str, ...]:

@@ -266,5 +266,6 @@ def row_of(rows: pa.Table, name: str, id: str) -> int:
     """The one row with this id, as it would be written."""
     found = pc.indices_nonzero(pc.equal(rows[name].cast(pa.string()), id))
     if len(found) != 1:
-        raise HensaError(f"found {Count(len(found)):row} whose {name} is {id}; exactly one is needed")
+        other = "; --id-column names another column of ids" if len(found) else ""
+        raise HensaError(f"found {Count(len(found)):row} whose {name} is {id}; exactly one is needed{other}")
     return int(found[0].as_py())

@@ -390,6 +390,7 @@ def test_a_comparison_has_the_tallies_that_compare_gives(tmp_path, band, edges, 
         tmp_path / "c.csv",
     )
     page = Page(report(str(tmp_path / "c.csv")))
+    assert "hapi-tomo is compared without its bonuses: there is no column stage_before." in page.texts
     found = hensa.compare(FRIENDS, ["hapi-tomo", "hapitas-friend"], band, edges or EDGES)
     [total] = found.totals.values()
     rows = page.tables["Who gains and who loses"]

@@ -44,7 +44,7 @@ from hensa.ledger import FINDINGS, KEY
 from hensa.manifest import Manifest
 from hensa.page import Lang, data_island, render
 from hensa.population import Population
-from hensa.program import PerEvent, Stages, StandardScore, days_of
+from hensa.program import PerEvent, Program, Stages, StandardScore, days_of
 from hensa.report_words import WORDS
 from hensa.threads import share_out
 
@@ -275,6 +275,13 @@ class About:
         section.facts(facts)
         section.text(words("verify"))
         return section
+
+    def bonus_notes(self, key: str, program: Program) -> list[tuple[str, str]]:
+        """That there are no bonuses, as nothing tells the stage before."""
+        rule = program.rule
+        if not isinstance(rule, Stages) or not rule.bonuses or self.has(rule.previous or ""):
+            return []
+        return [("warn", self.words(key, name=program.name, column=rule.previous))]
 
     def ledger_notes(self) -> list[tuple[str, str]]:
         """What `hensa rows` found in messy input, as the metadata of the rows tell."""
@@ -780,12 +787,7 @@ class Scored:
             notes.append(("", words("note_no_month")))
         elif not program.holds(*days_of(run.month)):
             notes.append(("warn", words("note_any_month", month=run.month)))
-        if (
-            isinstance(program.rule, Stages)
-            and program.rule.bonuses
-            and not self._about.has(program.rule.previous or "")
-        ):
-            notes.append(("warn", words("note_no_bonuses", column=program.rule.previous)))
+        notes += self._about.bonus_notes("note_no_bonuses", program)
         notes += self._about.ledger_notes()
         ours = unpublished(program, words.lang)
         if ours:
@@ -915,7 +917,10 @@ class Compared:
             if total.missing:
                 notes.append(("warn", words("note_missing", n=Count(total.missing), first=self._names[0], other=name)))
         quality = Section("notes", words("notes"))
-        quality.notes([*(notes or [("", words("note_all_compared"))]), *self._about.ledger_notes()])
+        notes = notes or [("", words("note_all_compared"))]
+        for rules in self._run.programs:
+            notes += self._about.bonus_notes("note_bonuses_left_out", rules.program)
+        quality.notes([*notes, *self._about.ledger_notes()])
         yield quality
         yield self._about.made([(words("month"), self._run.month)] if self._run.month else [])
 

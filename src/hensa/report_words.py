@@ -121,6 +121,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "note_no_month": "The run names no month, so nothing says that the program was in force.",
         "note_any_month": "{month} is outside of the program's dates, and the run allowed any month.",
         "note_no_bonuses": "No bonuses were paid: there is no column {column}.",
+        "note_bonuses_left_out": "{name} is compared without its bonuses: there is no column {column}.",
         "note_reconstructed": "Not published by the operator, and filled in by the program: {what}.",
         "ledger_clean": "The ledger that counted the rows found nothing amiss.",
         # how it was made
@@ -296,6 +297,7 @@ WORDS: Mapping[Literal["en", "ja"], Mapping[str, str]] = {
         "note_no_month": "対象の月が指定されていないため、制度の適用期間内かどうかは分かりません。",
         "note_any_month": "{month}は制度の適用期間外ですが、実行時に許可されました。",
         "note_no_bonuses": "列{column}がないため、ボーナスは付与されていません。",
+        "note_bonuses_left_out": "列{column}がないため、{name}のボーナスは比較に含まれていません。",
         "note_reconstructed": "次の点は運営者が公表しておらず、制度のファイルで補ったものです：{what}。",
         "ledger_clean": "行を集計した台帳に問題は見つかりませんでした。",
         "ledger.spelled_nulls": "個のセルに空を表す文字：空として扱いました",

@@ -511,7 +511,7 @@ def test_show_keeps_steps_apart_that_are_not_on_a_line(program):
 def test_check_tells_a_valid_program_from_an_invalid_one(program, tmp_path):
     result = hensa_command("programs", "check", program)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "three is valid, with 1 measures and 3 steps" in result.stdout
+    assert "three is valid, with 1 measure and 3 steps" in result.stdout
     broken = tmp_path / "broken.toml"
     broken.write_text(PROGRAM.replace("[50, 10.0]", "[50, 101]"))
     message = fails(hensa_command("programs", "check", broken))

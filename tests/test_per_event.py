@@ -290,7 +290,7 @@ def test_the_command_pays_shows_and_checks_events(tmp_path):
         1,
         f"hensa: {source}: The program has campaigns, and no month is named; name the month that is paid.\n",
     )
-    assert run("programs", "check", rules).stdout == f"{rules}: p is valid, with 2 events and 1 campaigns\n"
+    assert run("programs", "check", rules).stdout == f"{rules}: p is valid, with 2 events and 1 campaign\n"
     shown = run("programs", "show", rules).stdout.splitlines()
     assert shown[-4:] == [
         "event            points to the referrer and to the friend",

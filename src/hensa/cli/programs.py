@@ -4,6 +4,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated
 
+from hensa.counts import Count
 from hensa.program import PerEvent, Program, RateTable, Rule, Stages, StandardScore, Step
 from hensa.terminal import typer
 
@@ -28,11 +29,12 @@ def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
     program = Program.load(file)
     match program.rule:
         case StandardScore():
-            what = f"{len(program.measures)} measures and {len(program.rate_table.steps)} steps"
+            what = f"{Count(len(program.measures)):measure} and {Count(len(program.rate_table.steps)):step}"
         case Stages():
-            what = f"{len(program.rule.criteria)} criteria and {len(program.rate_table.steps)} stages"
+            criteria, stages = Count(len(program.rule.criteria)), Count(len(program.rate_table.steps))
+            what = f"{criteria:criterion|criteria} and {stages:stage}"
         case PerEvent():
-            what = f"{len(program.rule.events)} events and {len(program.rule.campaigns)} campaigns"
+            what = f"{Count(len(program.rule.events)):event} and {Count(len(program.rule.campaigns)):campaign}"
     print(f"{file}: {program.name} is valid, with {what}")
 
 

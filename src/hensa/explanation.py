@@ -376,7 +376,7 @@ def _of_cohort(population: Population, cohort: Mapping[str, Any]) -> Population:
     key = tuple(cohort.values())
     if key not in population.cohorts:
         found = ", ".join(f"{name} {value!r}" for name, value in cohort.items())
-        raise DataError(f"The population has no cohort of {found}; it has {len(population.cohorts):,} cohorts.")
+        raise DataError(f"The population has no cohort of {found}; it has {Count(len(population.cohorts)):cohort}.")
     return population.cohorts[key]
 
 

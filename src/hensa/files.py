@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from hensa import parquet
 from hensa.columns import plain_rows
+from hensa.counts import Count
 from hensa.errors import DataError, HensaError
 from hensa.parquet import ROW_GROUP
 from hensa.threads import cpus
@@ -498,7 +499,7 @@ def csv_fault(text: TextIO, numbers: Collection[str], whole: Collection[str] = (
                 if re.search("[\udc80-\udcff]", cell):
                     return f"{line}: {cell.encode(errors='surrogateescape')!r:.80} is not UTF-8"
             if len(cells) != len(header):
-                return f"{line}: found {len(cells)} cells, where the header has {len(header)}"
+                return f"{line}: found {Count(len(cells)):cell}, where the header has {len(header)}"
             for name, cell in zip(header, cells, strict=True):
                 if name not in numbers or cells is header:
                     continue

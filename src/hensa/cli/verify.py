@@ -6,6 +6,7 @@ from typing import Annotated
 from hensa import audit
 from hensa.cli.dataset import verify_files
 from hensa.cli.options import piped, piped_each
+from hensa.counts import Count
 from hensa.errors import HensaError
 from hensa.manifest import Manifest
 from hensa.terminal import typer
@@ -46,6 +47,7 @@ def verify(
         raise HensaError(f"{output}: it is a part of the dataset {listed[0]!r}, which is verified as a whole.")
     kept = audit.Kept.open(output)
     if given and len(given) != len(kept.record.inputs):
-        raise typer.BadParameter(f"--input is given {len(given)} times; {output} has {len(kept.record.inputs)} inputs")
+        there = Count(len(kept.record.inputs))
+        raise typer.BadParameter(f"--input is given {Count(len(given)):time}; {output} has {there:input}")
     for line in kept.verify(given):
         print(line)

@@ -1,5 +1,6 @@
 """Arrow files read a part at a time: the rows that pyarrow reads, in bounded memory, and errors for what is damaged."""
 
+import io
 import random
 from decimal import Decimal
 from uuid import UUID
@@ -128,6 +129,7 @@ def test_what_has_to_be_in_memory_as_a_whole_is_told():
 @pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
 def test_no_more_than_parts_of_a_batch_are_in_memory(tmp_path, monkeypatch, compression):
     monkeypatch.setattr(ipc, "PART", 1 << 12)
+    monkeypatch.setattr(ipc, "AHEAD", 1 << 16)
     n = 1 << 19
     texts = pa.Array.from_buffers(
         pa.string(), n, [None, pa.py_buffer(np.arange(n + 1, dtype=np.int32) * 20), pa.py_buffer(b"0123456789" * 2 * n)]
@@ -145,6 +147,22 @@ def test_no_more_than_parts_of_a_batch_are_in_memory(tmp_path, monkeypatch, comp
         pa.set_memory_pool(before)
     assert rows.nbytes == n * (8 + 8 + 4 + 20)
     assert POOLS[compression].max_memory() < rows.nbytes / 20
+
+
+def test_parts_are_read_many_at_a_time():
+    class Counting(io.BytesIO):
+        count = 0
+
+        def read(self, size=-1):
+            self.count += 1
+            return super().read(size)
+
+    rows = pa.record_batch({"x": np.arange(100_000), "y": np.arange(100_000)})
+    source = Counting(data_of(rows))
+    file = ArrowFile(pa.PythonFile(source, mode="r"))
+    opening = source.count
+    assert sum(part.num_rows for part in file.parts([0])) == 100_000  # 1,563 parts
+    assert source.count - opening <= 5
 
 
 def outcome(data):

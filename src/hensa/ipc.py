@@ -24,6 +24,8 @@ PART = 1 << 16
 """Rows of a part; a multiple of 8, so that the bits of its rows begin with a byte."""
 TOGETHER = 1000
 """So many record batches of few rows are one part."""
+AHEAD = 1 << 20
+"""Bytes of a buffer that are read at once: on some filesystems every reading takes its time."""
 MAGIC = b"ARROW1"
 V5 = 4  # the version of the format from Arrow 1.0 on
 CODECS = {0: "lz4", 1: "zstd"}
@@ -406,7 +408,8 @@ class _Buffer:
         if not 0 <= size <= self.size - self._at:
             raise pa.ArrowInvalid("a buffer of it is shorter than its rows")
         if self._stream is None:
-            self._stream = self._file.get_stream(self._start + self._at, self._stored - self._at)
+            stream = self._file.get_stream(self._start + self._at, self._stored - self._at)
+            self._stream = pa.BufferedInputStream(stream, AHEAD)
             if self._codec is not None:
                 self._stream = pa.CompressedInputStream(self._stream, self._codec)
         data = self._stream.read_buffer(size)

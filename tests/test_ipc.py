@@ -2,6 +2,8 @@
 
 import io
 import random
+import re
+import struct
 from decimal import Decimal
 from uuid import UUID
 
@@ -106,6 +108,18 @@ def test_dictionaries_that_grow_are_read():
     file = opened(data_of(first, second, emit_dictionary_deltas=True))
     found = [value for number in (0, 1) for part in file.parts([number]) for value in part["site"].to_pylist()]
     assert found == first["site"].to_pylist() + second["site"].to_pylist()
+
+
+def test_dictionaries_are_read_wherever_the_file_begins():
+    """The messages of files from Rust begin at byte 64, those of others at byte 8."""
+    rows = ROWS.select(["sites", "few", "last"])
+    data = data_of(rows)
+    messages = data[: data.rindex(b"\xff\xff\xff\xff\0\0\0\0")]
+    footer = data[len(messages) :]
+    for found in re.finditer(b"\xff\xff\xff\xff", messages):
+        footer = footer.replace(struct.pack("<q", found.start()), struct.pack("<q", found.start() + 56))
+    file = opened(b"ARROW1" + bytes(58) + messages[8:] + footer)
+    assert pa.Table.from_batches(file.parts([0])).to_pylist() == rows.to_pylist()
 
 
 def test_files_that_polars_writes_are_read(tmp_path):

@@ -4,8 +4,8 @@ pyarrow reads a record batch whole. Here each of the buffers that it consists of
 decompressed as it is read, so that no more is in memory than the rows in work. Buffers are read, not mapped: a file
 that is cut off meanwhile is an error then, where touching a mapped page that is gone ends the process.
 
-Where they are is said in the footer and before each batch, in tables of FlatBuffers (flatbuffers.dev/internals), whose
-fields are numbered by File.fbs, Message.fbs and Schema.fbs of github.com/apache/arrow. Nothing of that is trusted.
+Where they are is said in the footer and before each batch, in tables whose fields are numbered by File.fbs, Message.fbs
+and Schema.fbs of github.com/apache/arrow. Nothing of that is trusted.
 """
 
 import struct
@@ -13,10 +13,13 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+
+from hensa.flatbuffers import Table
 
 __all__ = ["PART", "ArrowFile", "Group"]
 
@@ -27,6 +30,7 @@ TOGETHER = 1000
 AHEAD = 1 << 20
 """Bytes of a buffer that are read at once: on some filesystems every reading takes its time."""
 MAGIC = b"ARROW1"
+MARK = b"\xff\xff\xff\xff"  # before a message, from Arrow 0.15 on
 V5 = 4  # the version of the format from Arrow 1.0 on
 CODECS = {0: "lz4", 1: "zstd"}
 # Fields of Footer, Schema, Message, RecordBatch and BodyCompression.
@@ -84,7 +88,7 @@ class ArrowFile:
         with _checked("the footer"):
             end = self._size - len(MAGIC) - 4
             (size,) = struct.unpack("<i", self._read(end, 4))
-            footer = _Table.root(self._read(end - size, size))
+            footer = Table(self._read(end - size, size))
             self._is_little = footer.table(FOOTER_SCHEMA).number(SCHEMA_ENDIANNESS, "<h") == 0
             self._dictionaries = footer.structs(FOOTER_DICTIONARIES, BLOCK)
             self._blocks = footer.structs(FOOTER_BATCHES, BLOCK)
@@ -96,13 +100,15 @@ class ArrowFile:
 
     def groups(self) -> Iterator[Group]:
         """The record batches, without reading them."""
-        has_rows = any(_is_streamed(_storage(kind)) for kind in self.schema.types)  # so many as there are bytes for
-        for number in range(len(self._blocks)):
+        has_rows = any(map(_width, self.schema.types))  # so many as there are bytes for
+        for number in range(self.num_batches):
             with _checked(f"record batch {number}"):
                 batch = self._batch(number)
-                held = self._held(batch) if batch.rows > PART else {}
+                columns = self._columns(batch) if batch.rows > PART else []
+            held = [self._held(column) for column in columns]
+            names = tuple(name for name, size in zip(self.schema.names, held, strict=False) if size)
             is_cut = batch.codec is None and batch.is_plain and has_rows
-            yield Group(batch.rows, batch.bytes, is_cut, sum(held.values()), tuple(held))
+            yield Group(batch.rows, batch.bytes, is_cut, sum(held), names)
 
     def parts(
         self, numbers: Iterable[int], names: Collection[str] | None = None, start: int = 0, most: int | None = None
@@ -132,27 +138,29 @@ class ArrowFile:
                     yield from _joined(short)
                     short, waiting = [], 0
                 if batch.rows > PART:
-                    yield from self._cut(number, batch, wanted, start, n_rows)
+                    yield from self._cut(number, batch, wanted, range(start, start + n_rows))
                 else:
-                    rows = self._reader.get_batch(number)
-                    rows.validate(full=True)  # buffers come as they lie in the file: offsets must not point beyond them
-                    short.append(rows.select(wanted).slice(start, n_rows))
+                    short.append(_valid(self._reader.get_batch(number)).select(wanted).slice(start, n_rows))
                     waiting += n_rows
                 start, left = 0, left - n_rows
         yield from _joined(short)
 
-    def _cut(
-        self, number: int, batch: "_Batch", wanted: Sequence[int], start: int, n_rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def _cut(self, number: int, batch: "_Batch", wanted: Sequence[int], rows: range) -> Iterator[pa.RecordBatch]:
+        """These rows of a batch, PART at a time."""
+        columns = self._columns(batch)
+        readers = {i: _Reader(columns[i], rows.start, self._dictionary(i)) for i in wanted if columns[i].width}
+        whole: dict[int, pa.Array] = {}
+        if others := [i for i in wanted if i not in readers]:
+            source = pa.ipc.open_file(self._file, options=pa.ipc.IpcReadOptions(included_fields=others))
+            whole = dict(zip(others, _valid(source.get_batch(number)).columns, strict=True))
         schema = pa.schema([self.schema.field(i) for i in wanted], self.schema.metadata)
-        columns = self._columns(number, batch, wanted, start)
-        for done in range(0, n_rows, PART):
-            arrays = [column.take(min(PART, n_rows - done)) for column in columns]
+        for start in rows[::PART]:
+            count = min(PART, rows.stop - start)
+            arrays = [readers[i].take(count) if i in readers else whole[i].slice(start, count) for i in wanted]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _read(self, start: int, size: int) -> bytes:
-        if start < 0 or size < 0 or start + size > self._size:
-            raise pa.ArrowInvalid("it is said to be where the file is not")
+        _check_place(start, size, self._size)
         data: bytes = self._file.read_at(size, start)
         if len(data) < size:
             raise pa.ArrowInvalid("the file was cut off meanwhile")
@@ -160,221 +168,120 @@ class ArrowFile:
 
     def _batch(self, number: int) -> "_Batch":
         start, size, body = self._blocks[number]
+        _check_place(start + size, body, self._size)
         data = self._read(start, size)
-        message = _Table.root(data[8 if data[:4] == b"\xff\xff\xff\xff" else 4 :])  # Arrow before 0.15 has no such mark
-        header, compression = message.table(MESSAGE_BATCH), None
-        rows = header.number(BATCH_ROWS, "<q")
+        message = Table(data[8 if data[:4] == MARK else 4 :])
         if message.number(MESSAGE_KIND, "<B") != IS_BATCH:
             raise pa.ArrowInvalid("it is none")
-        if rows < 0 or body < 0 or start + size + body > self._size:
-            raise pa.ArrowInvalid("it is said to be where the file is not")
+        header, codec = message.table(MESSAGE_BATCH), None
         if header.has(BATCH_COMPRESSION):
-            compression = CODECS[header.table(BATCH_COMPRESSION).number(COMPRESSION_CODEC, "<b")]
-        return _Batch(
-            rows,
-            start + size,
-            body,
-            compression,
-            self._is_little and message.number(MESSAGE_VERSION, "<h") == V5,
-            header.structs(BATCH_NODES, PAIR) if rows > PART else (),
-            header.structs(BATCH_BUFFERS, PAIR) if rows > PART else (),
-            [count for (count,) in header.structs(BATCH_FURTHER, "<q")] if rows > PART else (),
-        )
+            codec = CODECS[header.table(BATCH_COMPRESSION).number(COMPRESSION_CODEC, "<b")]
+        rows = header.number(BATCH_ROWS, "<q")
+        if rows < 0:
+            raise pa.ArrowInvalid("it has fewer rows than none")
+        is_plain = self._is_little and message.number(MESSAGE_VERSION, "<h") == V5
+        return _Batch(rows, start + size, body, codec, is_plain, header)
 
-    def _held(self, batch: "_Batch") -> dict[str, int]:
-        """The bytes of each column that is in memory as a whole; checks that the others have bytes for all rows."""
-        held: dict[str, int] = {}
-        for field, (_, own) in zip(self.schema, self._buffers(batch), strict=True):
-            kind, size = _storage(field.type), 0
-            if not (batch.is_plain and _is_streamed(kind)):
-                size = sum(buffer.size for buffer in own)
-            elif own[1].size < -(-batch.rows * _bits(kind)[0] // 8):
-                raise pa.ArrowInvalid(f"column {field.name!r} is shorter than its {batch.rows:,} rows")
-            elif pa.types.is_dictionary(kind):
-                size = sum(body for _, _, body in self._dictionaries)
-            if size:
-                held[field.name] = held.get(field.name, 0) + size
-        return held
-
-    def _buffers(self, batch: "_Batch") -> Iterator[tuple[int, list["_Buffer"]]]:
-        """Of each column, the nulls and the buffers."""
-        node = first = further = 0
-        for kind in self.schema.types:
-            nodes, buffers, views = _extent(kind)
-            buffers += sum(batch.further[further : further + views])
-            own = []
-            for start, size in batch.buffers[first : first + buffers]:
-                if start < 0 or size < 0 or start + size > batch.bytes:
-                    raise pa.ArrowInvalid("a buffer of it is said to be where it is not")
-                own.append(_Buffer(self._file, batch.start + start, size, batch.codec))
-            values, nulls = batch.nodes[node]
-            if values != batch.rows or len(own) < buffers:
+    def _columns(self, batch: "_Batch") -> list["_Column"]:
+        nodes, buffers = (batch.header.structs(field, PAIR) for field in (BATCH_NODES, BATCH_BUFFERS))
+        further = [count for (count,) in batch.header.structs(BATCH_FURTHER, "<q")]
+        columns = []
+        for field in self.schema:
+            n_nodes, n_buffers, n_views = _extent(field.type)
+            n_buffers += sum(further[:n_views])
+            rows, nulls = nodes[0]
+            if rows != batch.rows or n_buffers > len(buffers):
                 raise pa.ArrowInvalid("its columns are not of one length")
-            yield nulls, own
-            node, first, further = node + nodes, first + buffers, further + views
+            own = []
+            for start, size in buffers[:n_buffers]:
+                _check_place(start, size, batch.bytes)
+                own.append(_Buffer(self._file, batch.start + start, size, batch.codec))
+            width = _width(field.type) if batch.is_plain else 0
+            if width and own[1].size < _bytes(rows * width):
+                raise pa.ArrowInvalid(f"column {field.name!r} is shorter than its {rows:,} rows")
+            columns.append(_Column(field.type, width, nulls, own))
+            nodes, buffers, further = nodes[n_nodes:], buffers[n_buffers:], further[n_views:]
+        return columns
 
-    def _columns(self, number: int, batch: "_Batch", wanted: Sequence[int], start: int) -> list["_Column"]:
-        """The wanted columns of a batch, from this row on."""
-        streamed = {i for i in wanted if batch.is_plain and _is_streamed(_storage(self.schema.field(i).type))}
-        found: dict[int, _Column] = {}
-        if whole := [i for i in wanted if i not in streamed]:
-            options = pa.ipc.IpcReadOptions(included_fields=whole)
-            rows = pa.ipc.open_file(self._file, options=options).get_batch(number)
-            rows.validate(full=True)
-            found = {i: _Whole(column, start) for i, column in zip(sorted(whole), rows.columns, strict=True)}
-        has_dictionary = any(pa.types.is_dictionary(_storage(self.schema.field(i).type)) for i in streamed)
-        none = self._no_rows() if has_dictionary else None
-        for i, (nulls, buffers) in enumerate(self._buffers(batch)):
-            if i in streamed:
-                kind = self.schema.field(i).type
-                dictionary = None if none is None else getattr(_stored(none.column(i)), "dictionary", None)
-                found[i] = _Streamed(kind, nulls, buffers, start, dictionary)
-        return [found[i] for i in wanted]
+    def _held(self, column: "_Column") -> int:
+        """Its bytes that are in memory as a whole."""
+        if not column.width:
+            return sum(buffer.size for buffer in column.buffers)
+        if pa.types.is_dictionary(_storage(column.type)):
+            return sum(size for _, _, size in self._dictionaries)
+        return 0
 
-    def _no_rows(self) -> pa.RecordBatch:
-        """A record batch without rows that has the dictionaries: they are read as those of a stream of it alone."""
-        start = len(MAGIC) + 2
-        mark, size = struct.unpack("<Ii", self._read(start, 8))
-        messages = [(start, 8 + size) if mark == 0xFFFFFFFF else (start, 4 + mark)]
-        messages += [(start, size + body) for start, size, body in self._dictionaries]
+    def _dictionary(self, i: int) -> pa.Array | None:
+        """That of a column, if it has one: of a record batch without rows, which is read as if it were a stream."""
+        if not pa.types.is_dictionary(_storage(self.schema.field(i).type)):
+            return None
+        first = min(start for start, *_ in [*self._dictionaries, *self._blocks])
+        schema = self._read(len(MAGIC), first - len(MAGIC)).lstrip(b"\0")  # bytes before it fill a line up
+        dictionaries = [self._read(start, size + body) for start, size, body in self._dictionaries]
         empty = [pa.nulls(0, kind) for kind in self.schema.types]
-        none = pa.RecordBatch.from_arrays(empty, schema=self.schema)
-        stream = b"".join(self._read(*message) for message in messages) + none.serialize().to_pybytes()
-        return pa.ipc.open_stream(stream).read_next_batch()
-
-
-def _joined(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Short record batches as one: each of some thousands would take more time and memory than its few rows."""
-    if len(batches) < 2:
-        return list(batches)
-    found: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
-    return found
+        none = pa.RecordBatch.from_arrays(empty, schema=self.schema).serialize().to_pybytes()
+        column = pa.ipc.open_stream(b"".join([schema, *dictionaries, none])).read_next_batch().column(i)
+        return (column.storage if isinstance(column, pa.ExtensionArray) else column).dictionary
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What is said before a record batch: of what comes after `bytes`, of those of more than PART rows alone."""
+    """What is said before a record batch."""
 
     rows: int
     start: int
     bytes: int
     codec: str | None
     is_plain: bool  # as this machine and today's Arrow have it
-    nodes: Sequence[tuple[int, ...]]
-    buffers: Sequence[tuple[int, ...]]
-    further: Sequence[int]
+    header: Table
 
 
-# ---- types
+@dataclass(frozen=True)
+class _Column:
+    """A column of a record batch; `width` as `_width` has it, or 0 if the batch is not plain."""
+
+    type: pa.DataType
+    width: int
+    nulls: int
+    buffers: list["_Buffer"]
 
 
-def _storage(kind: pa.DataType) -> pa.DataType:
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-
-
-def _stored(column: pa.Array) -> pa.Array:
-    return column.storage if isinstance(column, pa.ExtensionArray) else column
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    """Whether values are between offsets."""
-    types = pa.types
-    return bool(types.is_string(kind) or types.is_binary(kind) or _is_large(kind))
-
-
-def _is_large(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_large_string(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_streamed(kind: pa.DataType) -> bool:
-    """Whether the values of some rows lie together: not in views and nested types."""
-    return not pa.types.is_null(kind) and bool(_bits(kind))
-
-
-def _bits(kind: pa.DataType) -> tuple[int, ...]:
-    """Of the buffers after that of nulls, the bits that they have for each row, as far as that is known."""
-    if pa.types.is_dictionary(kind):
-        return (kind.index_type.bit_width,)
-    if _is_text(kind):
-        return (64 if _is_large(kind) else 32,)
-    is_view = pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
-    if kind.num_fields or kind.num_buffers != 2 or is_view:
-        return ()
-    return (kind.bit_width,)
-
-
-def _extent(kind: pa.DataType) -> tuple[int, int, int]:
-    """How many nodes and buffers a column of this type has in a file, and how many of it have a further number."""
-    kind, types = _storage(kind), pa.types
-    is_view = types.is_string_view(kind) or types.is_binary_view(kind)
-    buffers = 2 if is_view else kind.num_buffers
-    if types.is_null(kind) or types.is_run_end_encoded(kind):
-        buffers = 0
-    elif types.is_union(kind):
-        buffers -= 1
-    inner = [_extent(kind.field(i).type) for i in range(kind.num_fields)]
-    nodes, others, views = (sum(counts) for counts in zip(*inner, strict=True)) if inner else (0, 0, 0)
-    return 1 + nodes, buffers + others, is_view + views
-
-
-# ---- columns
-
-
-class _Column(Protocol):
-    def take(self, n_rows: int) -> pa.Array:
-        """The next rows."""
-
-
-class _Whole:
-    """A column that is in memory."""
-
-    def __init__(self, column: pa.Array, start: int) -> None:
-        self._column, self._start = column, start
-
-    def take(self, n_rows: int) -> pa.Array:
-        self._start += n_rows
-        return self._column.slice(self._start - n_rows, n_rows)
-
-
-class _Streamed:
+class _Reader:
     """A column of whose buffers the bytes of the next rows are read."""
 
-    def __init__(
-        self, kind: pa.DataType, nulls: int, buffers: list["_Buffer"], start: int, dictionary: pa.Array | None
-    ) -> None:
-        self._kind, self._dictionary = kind, dictionary
-        validity, self._values, *data = buffers
-        (self._bits,) = _bits(_storage(kind))
-        self._validity = validity if nulls else None
-        validity.skip(start // 8 if nulls else 0)
-        self._values.skip(start * self._bits // 8)
-        self._data, self._last = None, 0
-        if _is_text(_storage(kind)):
-            (self._data,) = data
-            self._last = int(self._offsets(1)[0])
-            self._data.skip(self._last)
+    def __init__(self, column: _Column, start: int, dictionary: pa.Array | None) -> None:
+        self._type, self._width, self._dictionary = column.type, column.width, dictionary
+        validity, self._values, *data = column.buffers
+        self._validity = validity if column.nulls else None
+        if self._validity:
+            self._validity.skip(start // 8)
+        self._values.skip(start * self._width // 8)
+        self._texts = data[0] if data else None
+        if self._texts:
+            self._end = int(self._offsets(1)[0])
+            self._texts.skip(self._end)
 
     def take(self, n_rows: int) -> pa.Array:
-        kind = _storage(self._kind)
-        validity = None if self._validity is None else self._validity.read(-(-n_rows // 8))
-        if self._data is not None:
-            ends = self._offsets(n_rows)
-            offsets = np.zeros(n_rows + 1, ends.dtype)
-            np.subtract(ends, self._last, out=offsets[1:])
-            size, self._last = int(ends[-1]) - self._last, int(ends[-1])
-            buffers = [validity, pa.py_buffer(offsets), self._data.read(size)]
+        """The next rows."""
+        kind = _storage(self._type)
+        buffers = [self._validity and self._validity.read(_bytes(n_rows))]
+        if self._texts:
+            start, ends = self._end, self._offsets(n_rows)
+            self._end = int(ends[-1])
+            offsets = np.insert(ends - start, 0, 0)
+            buffers += [pa.py_buffer(offsets), self._texts.read(self._end - start)]
         else:
-            buffers = [validity, self._values.read(-(-n_rows * self._bits // 8))]
-        if pa.types.is_dictionary(kind):
+            buffers.append(self._values.read(_bytes(n_rows * self._width)))
+        if self._dictionary is None:
+            found = pa.Array.from_buffers(kind, n_rows, buffers)
+        else:
             indices = pa.Array.from_buffers(kind.index_type, n_rows, buffers)
             found = pa.DictionaryArray.from_arrays(indices, self._dictionary, ordered=kind.ordered)
-        else:
-            found = pa.Array.from_buffers(kind, n_rows, buffers)
-        found.validate(full=True)
-        return found if kind == self._kind else pa.ExtensionArray.from_storage(self._kind, found)
+        _valid(found)
+        return found if kind == self._type else pa.ExtensionArray.from_storage(self._type, found)
 
-    def _offsets(self, count: int) -> Any:
-        return np.frombuffer(self._values.read(count * self._bits // 8), f"<i{self._bits // 8}")
+    def _offsets(self, count: int) -> npt.NDArray[Any]:
+        return np.frombuffer(self._values.read(_bytes(count * self._width)), f"<i{self._width // 8}")
 
 
 class _Buffer:
@@ -386,7 +293,7 @@ class _Buffer:
         if codec is not None and size:
             (self.size,) = struct.unpack("<q", file.read_at(8, start))
             self._start, self._stored = start + 8, size - 8
-            if self.size == -1:
+            if self.size == -1:  # it would not have become smaller
                 self.size, self._codec = self._stored, None
             if self._stored < 0 or self.size < 0:
                 raise pa.ArrowInvalid("a buffer of it has fewer bytes than none")
@@ -394,19 +301,17 @@ class _Buffer:
         self._stream: Any = None
 
     def skip(self, size: int) -> None:
-        """Go past bytes."""
-        if not 0 <= size <= self.size - self._at:
-            raise pa.ArrowInvalid("a buffer of it is shorter than its rows")
-        if self._codec is None and self._stream is None:
+        """Go past bytes, before any are read."""
+        if self._codec is None:
+            self._check(size)
             self._at += size
             return
         while size:
-            size -= len(self.read(min(size, 1 << 20)))
+            size -= len(self.read(min(size, AHEAD)))
 
     def read(self, size: int) -> pa.Buffer:
         """The next bytes."""
-        if not 0 <= size <= self.size - self._at:
-            raise pa.ArrowInvalid("a buffer of it is shorter than its rows")
+        self._check(size)
         if self._stream is None:
             stream = self._file.get_stream(self._start + self._at, self._stored - self._at)
             self._stream = pa.BufferedInputStream(stream, AHEAD)
@@ -418,66 +323,61 @@ class _Buffer:
         self._at += size
         return data
 
+    def _check(self, size: int) -> None:
+        if not 0 <= size <= self.size - self._at:
+            raise pa.ArrowInvalid("a buffer of it is shorter than its rows")
 
-# ---- FlatBuffers
+
+def _storage(kind: pa.DataType) -> pa.DataType:
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
-class _Table:
-    """A table in the bytes of a message."""
+def _width(kind: pa.DataType) -> int:
+    """The bits of a row in the buffer after that of nulls; 0 if rows do not lie together: in views and nested types."""
+    kind, types = _storage(kind), pa.types
+    if types.is_string(kind) or types.is_binary(kind):
+        return 32
+    if types.is_large_string(kind) or types.is_large_binary(kind):
+        return 64
+    if kind.num_fields or kind.num_buffers != 2 or _is_view(kind):
+        return 0
+    return int(kind.bit_width)
 
-    def __init__(self, data: bytes, start: int) -> None:
-        self._data, self._start = data, start
-        self._fields = start - self._get("<i", start)
 
-    @classmethod
-    def root(cls, data: bytes) -> "_Table":
-        """The table that a message is."""
-        (start,) = struct.unpack_from("<I", data)
-        return cls(data, start)
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 
-    def has(self, field: int) -> bool:
-        """Whether a field is there."""
-        return self._place(field) is not None
 
-    def number(self, field: int, format: str) -> int:
-        """A number; 0 if it is not there."""
-        place = self._place(field)
-        return 0 if place is None else self._get(format, place)
+def _extent(kind: pa.DataType) -> tuple[int, int, int]:
+    """How many nodes and buffers a column of this type has in a file, and how many of it have a further number."""
+    kind, types = _storage(kind), pa.types
+    has_no_nulls = types.is_null(kind) or types.is_run_end_encoded(kind) or types.is_union(kind)
+    inner = [_extent(kind.field(i).type) for i in range(kind.num_fields)]
+    nodes, buffers, views = map(sum, zip((1, kind.num_buffers - has_no_nulls, _is_view(kind)), *inner, strict=True))
+    return nodes, buffers, views
 
-    def table(self, field: int) -> "_Table":
-        """A table."""
-        return _Table(self._data, self._there(field))
 
-    def structs(self, field: int, format: str) -> list[tuple[int, ...]]:
-        """Structs or numbers, one after another; none if they are not there."""
-        if not self.has(field):
-            return []
-        place, size = self._there(field), struct.calcsize(format)
-        count = self._get("<I", place)
-        data = self._data[place + 4 : place + 4 + count * size]
-        if len(data) < count * size:
-            raise struct.error
-        return list(struct.iter_unpack(format, data))
+def _bytes(bits: int) -> int:
+    return -(-bits // 8)
 
-    def _place(self, field: int) -> int | None:
-        entry = 4 + 2 * field
-        if entry >= self._get("<H", self._fields):
-            return None
-        offset = self._get("<H", self._fields + entry)
-        return self._start + offset if offset else None
 
-    def _there(self, field: int) -> int:
-        """Where that is which a field points to."""
-        place = self._place(field)
-        if place is None:
-            raise struct.error
-        return place + self._get("<I", place)
+def _valid(found: Any) -> Any:
+    """The array or record batch: it comes as it lies in the file, and offsets must not point beyond its buffers."""
+    found.validate(full=True)
+    return found
 
-    def _get(self, format: str, place: int) -> int:
-        if place < 0:
-            raise struct.error
-        (number,) = struct.unpack_from(format, self._data, place)
-        return int(number)
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Short record batches as one: each of some thousands would take more time and memory than its few rows."""
+    if len(batches) < 2:
+        return list(batches)
+    found: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return found
+
+
+def _check_place(start: int, size: int, end: int) -> None:
+    if not 0 <= start <= start + size <= end:
+        raise pa.ArrowInvalid("it is said to be where the file is not")
 
 
 @contextmanager

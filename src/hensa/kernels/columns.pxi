@@ -53,6 +53,14 @@ cdef extern from * nogil:
     #endif
     }
 
+    /* The bits of numbers below 16, low first, as masks. */
+    #define HENSA_MASK(b) (0 - (uint64_t) ((b) & 1))
+    #define HENSA_MASKS(b) {HENSA_MASK(b), HENSA_MASK((b) >> 1), HENSA_MASK((b) >> 2), HENSA_MASK((b) >> 3)}
+    static const uint64_t hensa_masks[16][4] = {
+        HENSA_MASKS(0), HENSA_MASKS(1), HENSA_MASKS(2), HENSA_MASKS(3), HENSA_MASKS(4), HENSA_MASKS(5),
+        HENSA_MASKS(6), HENSA_MASKS(7), HENSA_MASKS(8), HENSA_MASKS(9), HENSA_MASKS(10), HENSA_MASKS(11),
+        HENSA_MASKS(12), HENSA_MASKS(13), HENSA_MASKS(14), HENSA_MASKS(15)};
+
     static inline uint16_t hensa_short(const uint8_t *bytes) { uint16_t w; memcpy(&w, bytes, 2); return w; }
     static inline uint64_t hensa_word(const uint8_t *bytes) { uint64_t w; memcpy(&w, bytes, 8); return w; }
     static inline double hensa_double(uint64_t bits) { double d; memcpy(&d, &bits, 8); return d; }
@@ -63,6 +71,7 @@ cdef extern from * nogil:
     void hensa_release(void* memory) noexcept
     int hensa_ones(uint64_t word) noexcept
     void hensa_prefetch(const void* from_, int64_t n_bytes) noexcept
+    const uint64_t hensa_masks[16][4]
     uint16_t hensa_short(const uint8_t* bytes) noexcept
     uint64_t hensa_word(const uint8_t* bytes) noexcept
     double hensa_double(uint64_t bits) noexcept
@@ -254,6 +263,13 @@ cdef void spread_bits(const uint8_t* bitmap, int64_t n_bytes, uint64_t* out) noe
 cdef void bytes_of(const uint64_t* words, int64_t count, uint8_t* out) noexcept nogil:
     """Words of validity to bytes of 0 and 1; `out` has room for a multiple of 64, and lies on a multiple of 8."""
     spread_bits(<const uint8_t*> words, 8 * ((count + 63) >> 6), <uint64_t*> out)
+
+
+cdef void masks_of(const uint64_t* words, int64_t count, uint64_t* out) noexcept nogil:
+    """Words of validity to a mask for each row; `out` has room for a multiple of 4."""
+    cdef int64_t i
+    for i in range(0, count, 4):
+        memcpy(out + i, hensa_masks[words[i >> 6] >> (i & 63) & 15], 4 * sizeof(uint64_t))
 
 
 cdef void unpack_bits(const uint8_t* bitmap, int64_t bit, int64_t count, uint8_t* out) noexcept nogil:

@@ -66,6 +66,22 @@ cdef struct Measure:
     uint64_t joined                 # not 0: values are added up unless their sizes have one of these bits
 
 
+ctypedef fused result_t:
+    uint16_t
+    int64_t
+    double
+
+
+cdef void clear_nulls(result_t* x, const uint64_t* mask, int64_t n) noexcept nogil:
+    """Results are 0 where they are null."""
+    cdef int64_t i
+    for i in range(n):
+        if result_t is double:
+            x[i] = hensa_double(hensa_bits(x[i]) & mask[i])
+        else:
+            x[i] = x[i] & <result_t> mask[i]
+
+
 cdef struct Tile:
     double window[2 * TILE]         # values copied together; decimal128 takes two words
     double other[TILE]              # differences, then cuts
@@ -80,7 +96,7 @@ cdef struct Tile:
     int64_t base[TILE]
     int64_t bonus[TILE]
     uint64_t words[TILE_WORDS]
-    uint8_t valid[TILE]
+    uint64_t mask[TILE]             # of the rows that count
     uint64_t known_words[TILE_WORDS]
     uint8_t known[TILE]             # whether the stage before is
 
@@ -312,7 +328,7 @@ cdef class Scorer:
                                 self.table.centre, self.table.lift, tile.single, NULL, tile.other)
             if singles[j] != NULL:
                 if masked:
-                    zero_nulls[double](tile.single, tile.valid, n, tile.single)
+                    clear_nulls[double](tile.single, tile.mask, n)
                 emit(singles[j] + row, tile.single, 8 * n, out.stream)
         if self.codes is not None:
             find_beyond(tile.m, n, self.table.lift, &beyond)
@@ -347,30 +363,30 @@ cdef class Scorer:
         cdef bint masked = valid < n, bonuses
 
         if masked:
-            bytes_of(tile.words, n, tile.valid)
+            masks_of(tile.words, n, tile.mask)
         if self.minimums != NULL:
             self.reach_stages(row, n, tile, masked)
         else:
             self.score_rows(row, n, tile, masked, out, singles, decided, key)
         if out.score != NULL:
             if masked:
-                zero_nulls[double](s, tile.valid, n, s)
+                clear_nulls[double](s, tile.mask, n)
             emit(out.score + row, s, 8 * n, out.stream)
         if out.rate != NULL or out.reward != NULL:
             look_up(self.table.rate, tile.count, n, rate)
         if out.rate != NULL:
             if masked:
-                zero_nulls[double](rate, tile.valid, n, rate)
+                clear_nulls[double](rate, tile.mask, n)
             emit(out.rate + row, rate, 8 * n, out.stream)
         if out.step != NULL:
             look_up_steps(self.table.step, tile.count, n, tile.step)
             if masked:
-                zero_nulls[uint16_t](tile.step, tile.valid, n, tile.step)
+                clear_nulls[uint16_t](tile.step, tile.mask, n)
             emit(out.step + row, tile.step, 2 * n, out.stream)
         if out.stage != NULL:
             to_stages(tile.count, n, tile.step)
             if masked:
-                zero_nulls[uint16_t](tile.step, tile.valid, n, tile.step)
+                clear_nulls[uint16_t](tile.step, tile.mask, n)
             emit(out.stage + row, tile.step, 2 * n, out.stream)
         if out.reward != NULL:
             bonuses = self.previous != NULL and self.bonuses_of(row, n, tile, masked)
@@ -383,7 +399,7 @@ cdef class Scorer:
             if bonuses and not add_bonuses(tile.bonus, n, self.table.cap_long, reward):
                 self.pay_rows(row, n, tile, masked, reward)
             if masked:
-                zero_nulls[int64_t](reward, tile.valid, n, reward)
+                clear_nulls[int64_t](reward, tile.mask, n)
             emit(out.reward + row, reward, 8 * n, out.stream)
         if out.validity != NULL or out.step_validity != NULL:
             self.write_validity(row, n, tile, masked, out, off_table)
@@ -449,7 +465,7 @@ cdef class Scorer:
         n_near = list_near(s, cut, tile.e, n, self.table.margin, tile.near)
         for near in range(n_near):
             i = tile.near[near]
-            if masked and not tile.valid[i]:
+            if masked and not tile.mask[i]:
                 continue
             # A row that is near its cut for certain need not be placed.
             if not (fabs(s[i] - cut[i]) <= tile.e[i] and tile.e[i] < self.table.margin) and \
@@ -560,7 +576,7 @@ cdef class Scorer:
         cdef int64_t i, count
         for i in range(n):
             out[i] = 0
-            if masked and not tile.valid[i]:
+            if masked and not tile.mask[i]:
                 continue
             count = tile.count[i]
             if base == NULL or not self.table.longs_suffice or \
@@ -574,7 +590,7 @@ cdef class Scorer:
         """The rewards of all rows that count, or the error of the first that has none."""
         cdef int64_t i
         for i in range(n):
-            if not masked or tile.valid[i]:
+            if not masked or tile.mask[i]:
                 with gil:
                     out[i] = self.pay(row + i, tile.count[i])
         return 0
@@ -614,7 +630,7 @@ cdef class Scorer:
         """Asks about the rows that are not finite, which is an error."""
         cdef int64_t i
         for i in range(n):
-            if x[i] - x[i] != 0.0 and (not masked or tile.valid[i]):
+            if x[i] - x[i] != 0.0 and (not masked or tile.mask[i]):
                 with gil:
                     self.decide(row + i)
         return 0

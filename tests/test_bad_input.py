@@ -395,7 +395,7 @@ POPULATIONS = [
     ),
     raises(
         "a cohort that the stored population lacks",
-        "The population of cohort 'c', of row 2, is not there; there are 2 others.",
+        "The population of cohort 'c', of row 2, is not there; 2 others are.",
         {**ROWS, "site": ["a", "b", "c"]},
         population=BY_SITE,
         by="site",
@@ -684,6 +684,12 @@ BINARY_FILES = [
         "the stream has no end, so it may have been cut off.",
     ),
     file_case(
+        "a file of two Arrow streams, one behind the other",
+        "in.arrows",
+        lambda: 2 * ipc(arrow(), pa.ipc.new_stream),
+        "more follows the end of the stream; exactly one stream is read.",
+    ),
+    file_case(
         "Parquet without a measure",
         "in.parquet",
         lambda: parquet(pa.table({"x": [1], "b": [1]})),
@@ -749,7 +755,7 @@ BINARY_FILES = [
     ),
     command(
         "a stored population without cohorts",
-        "in.csv: The population of cohort 1, of row 0 (line 2), is not there; there are 0 others.",
+        "in.csv: The population of cohort 1, of row 0 (line 2), is not there; 0 others are.",
         "score in.csv -o out.csv -p three.toml --population p.json --by x",
         files={"p.json": lambda: POPULATION.to_json().encode()},
     ),
@@ -1266,6 +1272,13 @@ OUTPUTS = [
         1,
         "standard input: the stream has no end, so it may have been cut off.",
         lambda: run("score - -o out.csv -p three.toml", ipc(pa.table(ROWS), pa.ipc.new_stream)[:-8]),
+    ),
+    Process(
+        "two Arrow streams, one behind the other",
+        "`hensa score - -o out.csv -p three.toml`",
+        1,
+        "standard input: more follows the end of the stream; exactly one stream is read.",
+        lambda: run("score - -o out.csv -p three.toml", 2 * ipc(pa.table(ROWS), pa.ipc.new_stream)),
     ),
     Process(
         "a build of the kernels that there is not",

@@ -181,9 +181,7 @@ def test_other_rows_score_against_cohorts_as_against_a_population_of_each(name, 
         assert hensa.score(later, rules, stored, by="k", columns=columns).equals(expected)
     for key in COHORTS, "0":
         strange = {"x": [1, 1], "y": [1, 1], "k": [key, key]}
-        with pytest.raises(
-            hensa.DataError, match=f"cohort {key!r}, of row 0, is not there; there are {COHORTS} others"
-        ):
+        with pytest.raises(hensa.DataError, match=f"cohort {key!r}, of row 0, is not there; {COHORTS} others are"):
             hensa.score(strange, rules, earlier, by="k", columns=columns)
 
 

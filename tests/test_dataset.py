@@ -328,8 +328,8 @@ def test_a_record_batch_that_memory_has_no_room_for_is_refused_before_it_is_read
     held = n * 100 * 8
     assert held < planned.takes < 5 * held
     message = (
-        f"{path}: memory is {held:,} bytes, and record batch 0, of 70,000 rows, takes {planned.takes:,}, as its "
-        "columns 'tags' can only be read whole; give more, or write the rows in smaller batches: rows = "
+        f"{path}: memory is {held:,} bytes, and record batch 0, of 70,000 rows, takes {planned.takes:,}, as "
+        "'tags' can only be read whole; give more, or write the rows in smaller batches: rows = "
     )
     with pytest.raises(HensaError, match=re.escape(message)) as refused:
         hensa.score_dataset(path, tmp_path / "paid", PROGRAM, memory=held)

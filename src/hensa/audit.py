@@ -429,7 +429,7 @@ class Record(_Data, frozen=True):
             raise HensaError(f"its record is not one that hensa {hensa.__version__} reads ({error}).") from None
         least, most = _N_INPUTS.get(type(record.run), (1, 1))
         if not least <= len(record.inputs) <= most:
-            raise HensaError(f"its record has {len(record.inputs)} inputs, where {record.command} reads {most}.")
+            raise HensaError(f"its record has {Count(len(record.inputs)):input}, where {record.command} reads {most}.")
         for input_ in record.inputs:
             if PurePath(input_.name).is_absolute():
                 raise HensaError(f"its record has an input of the absolute path {input_.name!r:.80}.")

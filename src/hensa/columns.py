@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -315,22 +315,22 @@ class Views(NamedTuple):
 def rows_views(table: pa.Table, program: Program, paid: bool) -> Views:
     """Views of a program's columns: measures and criteria are integers, bool, floats or decimals; the base is no float,
     as points are exact. Unless it is to be paid on, the base may be missing, and only its nulls are read."""
-    rule, of = program.rule, program.name
-    measures = [_view(table, m.column, "a measure", KINDS, m.negative, of) for m in program.measures]
+    rule, view = program.rule, partial(_view, table, program=program.name)
+    measures = [view(m.column, "a measure", KINDS, m.negative) for m in program.measures]
     criteria, previous = [], None
     if isinstance(rule, Stages):
-        criteria = [_view(table, c.column, "a criterion", KINDS, c.negative, of) for c in rule.criteria]
+        criteria = [view(c.column, "a criterion", KINDS, c.negative) for c in rule.criteria]
         if paid and rule.previous is not None and rule.previous in table.column_names:
-            previous = _view(table, rule.previous, "the stage before", _COUNTS)
+            previous = view(rule.previous, "the stage before", _COUNTS)
     base, others = None, []
     if isinstance(rule, PerEvent):
-        others = [_view(table, event.column, "a count", _COUNTS, event.negative, of) for event in rule.events]
+        others = [view(event.column, "a count", _COUNTS, event.negative) for event in rule.events]
     if program.reward is not None:
         name, role, negative = program.reward.base, "the base of the reward", program.reward.negative
         if paid:
-            base = _view(table, name, role, _EXACT, negative, of)
+            base = view(name, role, _EXACT, negative)
         elif name in table.schema.names:
-            others = [_view(table, name, role, KINDS, negative)]
+            others = [view(name, role, KINDS, negative)]
     return Views(table.num_rows, measures, base, others, criteria, previous)
 
 

@@ -166,14 +166,14 @@ class Plan:
     def _refusal(self, memory: int) -> str:
         """Why this is not enough."""
         largest = max(self.fragments, key=self._takes)
+        if not largest.held:
+            return f"memory is {memory:,} bytes, and a piece of these rows may take {self.takes:,}; give more."
         path = largest.file.shown
         [groups] = [seen.groups for seen in self.surveys if seen.file == largest.file]
-        number, group = max(enumerate(groups), key=lambda each: each[1].held, default=(0, None))
-        if group is None or not largest.held:
-            return f"memory is {memory:,} bytes, and a piece of these rows may take {self.takes:,}; give more."
+        number, group = max(enumerate(groups), key=lambda each: each[1].held)
         return (
             f"{path}: memory is {memory:,} bytes, and record batch {number}, of {Count(group.rows):row}, takes "
-            f"{self.takes:,}, as its columns {', '.join(map(repr, group.names))} can only be read whole; give more, or "
+            f"{self.takes:,}, as {', '.join(map(repr, group.names))} can only be read whole; give more, or "
             f"write the rows in smaller batches: rows = pa.ipc.open_file(pa.memory_map({path!r})).read_all(), then "
             "with pa.ipc.new_file('smaller.arrow', rows.schema) as file: file.write_table(rows, max_chunksize=65_536)."
         )

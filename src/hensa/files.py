@@ -234,7 +234,8 @@ class _Stream:
     """An Arrow stream; what is plainly something else is named.
 
     Arrow takes the end of the bytes for the end of the stream, so one that was cut off between two batches, as by the
-    end of a program that wrote it, would look whole. Whoever writes one to its end marks that.
+    end of a program that wrote it, would look whole. Whoever writes one to its end marks that; what follows the mark,
+    as of a second stream, Arrow does not read.
 
     Parameters
     ----------
@@ -246,32 +247,33 @@ class _Stream:
     _END = b"\xff\xff\xff\xff\0\0\0\0"
 
     def __init__(self, path: str) -> None:
-        source = sys.stdin.buffer if path == "-" else pa.OSFile(path)
-        self._source, self._last = source, b""
-        start = source.read(4)
+        self._source = sys.stdin.buffer if path == "-" else pa.OSFile(path)
+        self._start, self._last = self._source.read(4), b""
         kinds = {b"PAR1": "Parquet", b"ARRO": "an Arrow file", b"\x1f\x8b": "gzip"}
-        found = next((kind for magic, kind in kinds.items() if start.startswith(magic)), None)
+        found = next((kind for magic, kind in kinds.items() if self._start.startswith(magic)), None)
         # A stream begins with 0xffffffff or, as Arrow wrote it until 2019, with a length far below 2^24.
-        if found is None and start and not {0x00, 0xFF} & set(start):
+        if found is None and self._start and not {0x00, 0xFF} & set(self._start):
             found = "text"
         if found is not None:
             told = "piped in, so name the file instead" if path == "-" else "named .arrows"
             raise HensaError(f"found {found}; only an Arrow stream can be {told}")
-        self._start, self._is_marked = start, start == self._END[:4]
+        self._is_marked = self._start == self._END[:4]
 
     def open(self) -> pa.RecordBatchReader:
         return pa.ipc.open_stream(pa.PythonFile(self, "r"))
 
-    def read(self, size: int = -1) -> bytes:
-        start, self._start = self._start[:size], self._start[size:]
-        data: bytes = start + self._source.read(size - len(start)) if len(start) < size else start
-        self._last = data[-8:] if len(data) >= 8 else (self._last + data)[-8:]
+    def read(self, size: int) -> bytes:
+        data, self._start = self._start[:size], self._start[size:]
+        data += self._source.read(size - len(data))
+        self._last = (self._last + data[-8:])[-8:]
         return data
 
     def check_end(self) -> None:
-        """Refuse a stream, read to its end, that was not written to its end."""
+        """Refuse a stream, read to its end, that was not written to its end, or is not all that there is."""
         if self._is_marked and self._last != self._END:
             raise HensaError("the stream has no end, so it may have been cut off")
+        if self._source.read(1):
+            raise HensaError("more follows the end of the stream; exactly one stream is read")
 
 
 @contextmanager

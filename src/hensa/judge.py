@@ -14,6 +14,7 @@ import pyarrow as pa
 from hensa import kernels
 from hensa.cohorts import Keys, Sums, integers_of_words
 from hensa.columns import View, Views, allocate, null_view
+from hensa.counts import Count
 from hensa.errors import DataError
 from hensa.lookup import lookup
 from hensa.moments import Moments
@@ -246,7 +247,7 @@ class CohortJudge(Judge):
             return self.checked(self.cohorts.at(code), where)
         if key not in self.cohorts or not self.cohorts[key].count:
             row = int(np.argmax(self.counted & (self.keys.codes == code)))
-            have = f"not there; there are {len(self.cohorts):,} others"
+            have = f"not there; {Count(len(self.cohorts)):other is|others are}"
             if key in self.cohorts:
                 have = "empty; scores need a population of at least one row"
             raise DataError(f"{where}, of row {row}, is {have}.")

@@ -701,7 +701,7 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
             refuse("rule.bonuses", f"an array of {len(rule.bonuses)}", "none without [reward]")
 
     def title_in(self, lang: str) -> str:
-        """The title in a language, "en" or "ja"; in the other, or the name, if there is none.
+        """The title in a language, "en" or "ja"; in English if there is none in Japanese, the name if there is neither.
 
         Examples
         --------

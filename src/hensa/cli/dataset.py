@@ -135,7 +135,7 @@ def verify_files(output: str, inputs: Sequence[str]) -> None:
     recorded = Manifest.load(output).scored.population
     if len(inputs) > 1 + recorded.is_input:
         raise typer.BadParameter(
-            f"--input is given {len(inputs)} times; {output} was made from one source"
+            f"--input is given {Count(len(inputs)):time}; {output} was made from one source"
             + " and the file of a population" * recorded.is_input
         )
     source, population = [*inputs, None, None][:2]

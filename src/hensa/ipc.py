@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class ArrowFile:
 
     def groups(self) -> Iterator[Group]:
         """The record batches, without reading them."""
-        has_rows = any(map(_width, self.schema.types))  # so many as there are bytes for
+        has_rows = any(map(_width, self.schema.types))  # no more than there are bytes for
         for number in range(self.num_batches):
             with _checked(f"record batch {number}"):
                 batch = self._batch(number)
@@ -212,16 +213,21 @@ class ArrowFile:
         return 0
 
     def _dictionary(self, i: int) -> pa.Array | None:
-        """That of a column, if it has one: of a record batch without rows, which is read as if it were a stream."""
+        """That of a column, if it has one."""
         if not pa.types.is_dictionary(_storage(self.schema.field(i).type)):
             return None
+        column = self._no_rows.column(i)
+        return (column.storage if isinstance(column, pa.ExtensionArray) else column).dictionary
+
+    @cached_property
+    def _no_rows(self) -> pa.RecordBatch:
+        """A record batch without rows that has the dictionaries, as a stream of it alone."""
         first = min(start for start, *_ in [*self._dictionaries, *self._blocks])
-        schema = self._read(len(MAGIC), first - len(MAGIC)).lstrip(b"\0")  # bytes before it fill a line up
+        schema = self._read(len(MAGIC), first - len(MAGIC)).lstrip(b"\0")  # it begins at byte 8 or, from Rust, 64
         dictionaries = [self._read(start, size + body) for start, size, body in self._dictionaries]
         empty = [pa.nulls(0, kind) for kind in self.schema.types]
         none = pa.RecordBatch.from_arrays(empty, schema=self.schema).serialize().to_pybytes()
-        column = pa.ipc.open_stream(b"".join([schema, *dictionaries, none])).read_next_batch().column(i)
-        return (column.storage if isinstance(column, pa.ExtensionArray) else column).dictionary
+        return pa.ipc.open_stream(b"".join([schema, *dictionaries, none])).read_next_batch()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-# Terms of the score: the loops over one measure of a tile; score.pxi says what they compute.
+# Terms of the score: the loops over one measure of a tile; score.pxi says what they compute. First comes what all files of
+# pass 2 share.
 
 cdef extern from * nogil:
     """

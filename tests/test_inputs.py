@@ -14,6 +14,7 @@ from making import program
 
 import hensa
 from hensa import DataError, reference
+from hensa.ipc import ArrowFile
 
 pytestmark = pytest.mark.usefixtures("build")
 
@@ -274,3 +275,12 @@ def test_rows_and_boards_of_polars_are_ranked_and_compensated_like_those_of_arro
     paid = hensa.compensate(pl.DataFrame(rows), rules, pl.from_arrow(boards))
     assert paid.equals(hensa.compensate(rows, rules, boards))
     assert [list(row.values())[-1] for row in paid.to_pylist()] == [100, 130]
+
+
+def test_files_that_polars_writes_are_read(tmp_path):
+    rows = pl.DataFrame({"x": range(1000), "site": [f"a site of many letters, {i}" for i in range(1000)]})
+    rows.write_ipc(tmp_path / "rows.arrow", record_batch_size=400)
+    with pa.OSFile(str(tmp_path / "rows.arrow")) as source:
+        file = ArrowFile(source)
+        parts = [part for number in range(file.num_batches) for part in file.parts([number])]
+    assert pl.from_arrow(pa.Table.from_batches(parts)).equals(rows)

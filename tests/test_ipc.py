@@ -8,7 +8,6 @@ from decimal import Decimal
 from uuid import UUID
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -120,15 +119,6 @@ def test_dictionaries_are_read_wherever_the_file_begins():
         footer = footer.replace(struct.pack("<q", found.start()), struct.pack("<q", found.start() + 56))
     file = opened(b"ARROW1" + bytes(58) + messages[8:] + footer)
     assert pa.Table.from_batches(file.parts([0])).to_pylist() == rows.to_pylist()
-
-
-def test_files_that_polars_writes_are_read(tmp_path):
-    rows = pl.DataFrame({"x": range(1000), "site": [f"a site of many letters, {i}" for i in range(1000)]})
-    rows.write_ipc(tmp_path / "rows.arrow", record_batch_size=400)
-    with pa.OSFile(str(tmp_path / "rows.arrow")) as source:
-        file = ArrowFile(source)
-        parts = [part for number in range(file.num_batches) for part in file.parts([number])]
-    assert pl.from_arrow(pa.Table.from_batches(parts)).equals(rows)
 
 
 def test_what_has_to_be_in_memory_as_a_whole_is_told():

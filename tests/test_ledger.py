@@ -364,6 +364,16 @@ def test_a_cell_of_a_csv_file_that_is_refused_is_named_with_its_line(ids, tmp_pa
         hensa.referrer_rows(path, passbook_of(), "2019-10")
 
 
+def test_the_row_is_named_also_of_a_stream_that_is_given_but_once():
+    class Once:
+        def __arrow_c_stream__(self, schema=None):
+            return streams.pop().__arrow_c_stream__(schema)
+
+    streams = [pa.table(passbook_of(entry(points="1"), entry(points="ten")))]
+    with pytest.raises(DataError, match=r"^passbook: row 1, column 'points': found 'ten'; allowed: "):
+        hensa.referrer_rows(PAIR, Once(), "2019-10")
+
+
 def test_rows_that_come_but_once_are_refused_without_their_numbers():
     passbook = pa.table(passbook_of(entry(points="ten")))
     with pytest.raises(DataError, match=r"^passbook: column 'points': found 'ten'; allowed: "):

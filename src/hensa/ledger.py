@@ -1054,7 +1054,7 @@ class _Source:
             self._pick(self._rows.schema.names)
             reader = self._rows
         else:
-            table = table_of(self._rows)
+            table = self._rows = table_of(self._rows)  # a stream is given but once
             table = pa.table({name: column_of(table, name) for name in self._pick(table.column_names)})
             reader, n_rows = table.to_reader(BATCH), table.num_rows
         fields = {name: reader.schema.field(theirs) for name, theirs in self.names.items()}

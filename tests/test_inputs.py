@@ -13,7 +13,7 @@ import pytest
 from making import program
 
 import hensa
-from hensa import DataError, reference
+from hensa import DataError, ipc, reference
 from hensa.ipc import ArrowFile
 
 pytestmark = pytest.mark.usefixtures("build")
@@ -277,8 +277,10 @@ def test_rows_and_boards_of_polars_are_ranked_and_compensated_like_those_of_arro
     assert [list(row.values())[-1] for row in paid.to_pylist()] == [100, 130]
 
 
-def test_files_that_polars_writes_are_read(tmp_path):
-    rows = pl.DataFrame({"x": range(1000), "site": [f"a site of many letters, {i}" for i in range(1000)]})
+def test_files_that_polars_writes_are_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(ipc, "PART", 64)
+    sites = [f"a site of many letters, {i}" for i in range(1000)]
+    rows = pl.DataFrame({"x": range(1000), "site": sites, "group": pl.Series(sites, dtype=pl.Categorical)})
     rows.write_ipc(tmp_path / "rows.arrow", record_batch_size=400)
     with pa.OSFile(str(tmp_path / "rows.arrow")) as source:
         file = ArrowFile(source)

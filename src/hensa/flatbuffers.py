@@ -13,7 +13,12 @@ class Table:
     data : bytes
         Of the message.
     start : int, optional
-        Where the table is; without it that is the one that the message is.
+        Where the table is; without it, it is the one that the message is.
+
+    Attributes
+    ----------
+    start : int
+        Where it is.
 
     Raises
     ------
@@ -23,8 +28,8 @@ class Table:
 
     def __init__(self, data: bytes, start: int | None = None) -> None:
         self._data = data
-        self._start = self._get("<I", 0) if start is None else start
-        fields = self._start - self._get("<i", self._start)
+        self.start = self._get("<I", 0) if start is None else start
+        fields = self.start - self._get("<i", self.start)
         self._offsets = struct.unpack_from(f"<{self._get('<H', fields) // 2}H", data, fields)[2:]
 
     def has(self, field: int) -> bool:
@@ -33,7 +38,7 @@ class Table:
 
     def number(self, field: int, format: str) -> int:
         """A number; 0 if it is not there."""
-        return self._get(format, self._start + self._offsets[field]) if self.has(field) else 0
+        return self._get(format, self.start + self._offsets[field]) if self.has(field) else 0
 
     def table(self, field: int) -> "Table":
         """A table, which must be there."""
@@ -50,7 +55,7 @@ class Table:
     def _pointed(self, field: int) -> int:
         if not self.has(field):
             raise struct.error
-        place: int = self._start + self._offsets[field]
+        place: int = self.start + self._offsets[field]
         return place + self._get("<I", place)
 
     def _get(self, format: str, place: int) -> int:

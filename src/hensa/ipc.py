@@ -38,7 +38,7 @@ CODECS = {0: "lz4", 1: "zstd"}
 FOOTER_SCHEMA, FOOTER_DICTIONARIES, FOOTER_BATCHES = 1, 2, 3
 SCHEMA_ENDIANNESS = 0
 MESSAGE_VERSION, MESSAGE_KIND, MESSAGE_BATCH = 0, 1, 2
-IS_BATCH = 3
+IS_SCHEMA, IS_BATCH = 1, 3
 BATCH_ROWS, BATCH_NODES, BATCH_BUFFERS, BATCH_COMPRESSION, BATCH_FURTHER = 0, 1, 2, 3, 4
 COMPRESSION_CODEC = 0
 BLOCK = "<qi4xq"  # where a message is, its bytes, and those of its body, which follow
@@ -89,8 +89,10 @@ class ArrowFile:
         with _checked("the footer"):
             end = self._size - len(MAGIC) - 4
             (size,) = struct.unpack("<i", self._read(end, 4))
-            footer = Table(self._read(end - size, size))
-            self._is_little = footer.table(FOOTER_SCHEMA).number(SCHEMA_ENDIANNESS, "<h") == 0
+            self._footer = self._read(end - size, size)
+            footer = Table(self._footer)
+            self._schema = footer.table(FOOTER_SCHEMA)
+            self._is_little = self._schema.number(SCHEMA_ENDIANNESS, "<h") == 0
             self._dictionaries = footer.structs(FOOTER_DICTIONARIES, BLOCK)
             self._blocks = footer.structs(FOOTER_BATCHES, BLOCK)
 
@@ -221,13 +223,19 @@ class ArrowFile:
 
     @cached_property
     def _no_rows(self) -> pa.RecordBatch:
-        """A record batch without rows that has the dictionaries, as a stream of it alone."""
-        first = min(start for start, *_ in [*self._dictionaries, *self._blocks])
-        schema = self._read(len(MAGIC), first - len(MAGIC)).lstrip(b"\0")  # it begins at byte 8 or, from Rust, 64
+        """A record batch without rows that has the dictionaries, read as a stream of it alone.
+
+        The schema, which tells them apart, is that of the footer, as not all files have a message of it. So one is made
+        of the footer and a table before it: at byte 4 are its size and the places of its fields; it is at byte 16.
+        """
+        fields = struct.pack("<I5H2x", 16, 10, 12, 8, 10, 4)
+        table = struct.pack("<iIhB5x", 12, 12 + self._schema.start, V5, IS_SCHEMA)  # the schema is so far from byte 20
+        message = fields + table + self._footer + bytes(-len(self._footer) % 8)
         dictionaries = [self._read(start, size + body) for start, size, body in self._dictionaries]
         empty = [pa.nulls(0, kind) for kind in self.schema.types]
         none = pa.RecordBatch.from_arrays(empty, schema=self.schema).serialize().to_pybytes()
-        return pa.ipc.open_stream(b"".join([schema, *dictionaries, none])).read_next_batch()
+        stream = b"".join([MARK, struct.pack("<i", len(message)), message, *dictionaries, none])
+        return pa.ipc.open_stream(stream).read_next_batch()
 
 
 @dataclass(frozen=True)

@@ -314,6 +314,13 @@ VALUES = [
         "infinity", "Column 'y' is inf in row 2; measures must be finite numbers.", {**ROWS, "y": [1.0, 2.0, np.inf]}
     ),
     raises(
+        "an SD too small for the score of one measure",
+        "The population's SD of 'x' is 9.42809e-161; the standard score of one measure needs one from 1e-150 to "
+        "1e250, of fewer than 1e100 rows.",
+        {**ROWS, "x": [0.0, 0.0, 2e-160]},
+        columns=["score", "x_score"],
+    ),
+    raises(
         "a NaN in a later chunk",
         "Column 'x' is nan in row 4; measures must be finite numbers.",
         pa.concat_tables([arrow(x=[1.0, 2.0, 3.0]), arrow(x=pa.array([1.0, np.nan, 3.0], from_pandas=False))]),

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+import typer
 from rich.cells import cell_len
 from typer import testing as typer_testing
 
@@ -775,6 +776,15 @@ def test_help_lists_every_command_in_a_whole_sentence(group):
     shown = typer_testing.CliRunner(env={"TERMINAL_WIDTH": "80"}).invoke(cli.app, [*group, "--help"])
     commands = shown.stdout.split("Commands:\n")[1].splitlines()
     assert all(line.endswith(".") and not line.endswith("...") for line in commands)
+
+
+def test_help_explains_every_argument_and_option():
+    def unexplained(name, command):
+        yield from ((name, each.name) for each in command.params if not each.help)
+        for child in getattr(command, "commands", {}).values():
+            yield from unexplained(f"{name} {child.name}", child)
+
+    assert list(unexplained("hensa", typer.main.get_command(cli.app))) == []
 
 
 # --- failures (most are in test_bad_input.py) -------------------------------------------------------------------------

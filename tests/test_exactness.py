@@ -427,6 +427,49 @@ def test_floats_at_the_ends_of_their_range_are_on_the_exact_step(x, steps, rule)
             assert found["score"].to_pylist() == expected["score"]
 
 
+@pytest.mark.parametrize(
+    ("x", "rule", "sd"),
+    [
+        ([TINY, 0.0, 0.0], {}, "0"),  # that is, 2.3e-324, rounded
+        ([1e-308, 0.0, 0.0], {}, "4.71405e-309"),  # 1 / SD is beyond float64
+        ([1e-151, -1e-151], {}, "1e-151"),
+        ([1.7e308, -1.7e308], {"ddof": 1}, "inf"),
+        ([1e300, -1e300], {"scale": "1e-10"}, "1e+300"),  # scale / SD is no normal float64
+    ],
+    ids=["0", "subnormal", "near 0", "infinite", "large"],
+)
+def test_the_score_of_a_measure_whose_sd_float64_cannot_divide_by_is_refused(x, rule, sd):
+    rules = program("x", [(0, 1), (50, 2)], None, rule=rule)
+    rows = {"x": x, "k": [0] * len(x)}
+    message = (
+        f"The population's SD of 'x' is {sd}; the standard score of one measure needs one from 1e-150 to 1e250, "
+        "of fewer than 1e100 rows."
+    )
+    for score in hensa.score, reference.score:
+        for by in None, "k":
+            with pytest.raises(DataError) as caught:
+                score(rows, rules, by=by, columns=["score", "x_score"])
+            assert str(caught.value) == message
+    with pytest.raises(DataError, match=r"^The population's SD of 'x' is "):
+        hensa.explain({"x": x[0]}, rules, hensa.population(rows, rules))
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-30, 1.0, 1e250])
+def test_the_score_of_a_measure_is_right_for_every_sd_that_float64_can_divide_by(size):
+    rules = program("x", [(0, 1), (50, 2)], None)
+    rows = {"x": [size, -size, 0.0, 0.0]}
+    found = reference.score(rows, rules, columns=["x_score"])["x_score"]
+    assert found == pytest.approx([50 + math.sqrt(2), 50 - math.sqrt(2), 50, 50], rel=1e-15)
+    assert hensa.score(rows, rules, columns=["x_score"])["x_score"].to_pylist() == found
+
+
+def test_integers_have_no_score_of_a_measure_by_a_population_of_floats_whose_squares_underflow():
+    rules = program("x", base=None)
+    population = hensa.population({"x": [2.0**-560, 3 * 2.0**-560]}, rules)
+    with pytest.raises(DataError, match=r"^The population's SD of 'x' is 2\.64973e-169;"):
+        hensa.score({"x": [0, 1]}, rules, population=population, columns=["x_score"])
+
+
 def test_moments_beyond_float64_are_infinite():
     moments = hensa.population({"x": [1e300, -1e300, 1.7e308, -1.7e308]}, program("x", base=None))["x"]
     assert (moments.mean, moments.variance) == (0.0, math.inf)

@@ -1,6 +1,6 @@
 """The constants of the kernel's arithmetic, and what integers decide where that arithmetic cannot."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property, reduce
 from math import inf, isinf, prod, sqrt
@@ -59,9 +59,9 @@ class _Constants(NamedTuple):
 class Judge:
     """What the kernel asks for: constants, decisions and payments. The subclasses know the populations."""
 
-    def __init__(self, program: Program, views: Views) -> None:
+    def __init__(self, program: Program, views: Views, columns: Sequence[str]) -> None:
         assert isinstance(program.rule, StandardScore)
-        self.program, self.rule, self.views = program, program.rule, views
+        self.program, self.rule, self.views, self.columns = program, program.rule, views, columns
         self.lookup = lookup(program, views.base.unit if views.base else None)
         self.decided: dict[tuple[Any, ...], tuple[int, float]] = {}
 
@@ -131,6 +131,12 @@ class Judge:
         c = weight / sd if sd else 0.0
         e = _error(f, c, sd) if weight and spread else 0.0
         single_c = self.lookup.scale / sd if sd else 0.0
+        if f"{view.name}_score" in self.columns and spread and _error(f, single_c, sd) == inf:
+            # what float64 cannot scale is not decided by integers either, as no step depends on it
+            raise DataError(
+                f"The population's SD of {view.name!r} is {moments.sd:.6g}; the standard score of one measure needs "
+                "one from 1e-150 to 1e250, of fewer than 1e100 rows."
+            )
         near = abs(whole) <= (2**64 if view.kind in _LONG else 2**52)
         return _Constants(whole, k_double, f, c, single_c, near, e, plain and e < inf)
 
@@ -138,8 +144,15 @@ class Judge:
 class PopulationJudge(Judge):
     """Judges all rows by one population: a given one, or else the rows' own."""
 
-    def __init__(self, program: Program, views: Views, population: Population | None, threads: int | None) -> None:
-        super().__init__(program, views)
+    def __init__(
+        self,
+        program: Program,
+        views: Views,
+        population: Population | None,
+        columns: Sequence[str],
+        threads: int | None,
+    ) -> None:
+        super().__init__(program, views, columns)
         self.own = population is None
         if population is None:
             population = add_up(views, program, "auto", threads)
@@ -194,14 +207,22 @@ class CohortJudge(Judge):
         The cohort of every row.
     cohorts : mapping of tuple to Population
         Of at least these cohorts.
+    columns : sequence of str
+        The results that are asked for.
     threads : int or None
         For the constants.
     """
 
     def __init__(
-        self, program: Program, views: Views, keys: Keys, cohorts: Mapping[Key, Population], threads: int | None
+        self,
+        program: Program,
+        views: Views,
+        keys: Keys,
+        cohorts: Mapping[Key, Population],
+        columns: Sequence[str],
+        threads: int | None,
     ) -> None:
-        super().__init__(program, views)
+        super().__init__(program, views, columns)
         self.keys, self.cohorts, self.threads = keys, cohorts, threads
         self.tiers: dict[int, Tiers] = {}
         self.n = keys.table.num_rows

@@ -373,6 +373,7 @@ class _Term:
     def __init__(self, column: _Column, moments: Moments, scale: Fraction, share: Fraction) -> None:
         assert moments.mean is not None
         assert moments.variance is not None
+        self.name, self.real_sd = column.name, moments.sd
         self.mean = moments.mean / column.unit
         self.variance = moments.variance / column.unit**2
         self.factor = scale * share
@@ -469,8 +470,13 @@ class _Scorer:
         return s, reached
 
     def measure_score(self, index: int, cells: Cells) -> float:
-        """The standard score of one measure, in float64."""
+        """The standard score of one measure, in float64, which must be able to scale it."""
         term = self.terms[index]
+        if term.variance and not (abs(term.g) > 2.0**-1000 and term.sd >= 2.0**-500):
+            raise DataError(
+                f"The population's SD of {term.name!r} is {term.real_sd:.6g}; the standard score of one measure "
+                "needs one from 1e-150 to 1e250, of fewer than 1e100 rows."
+            )
         return _nearest(self.centre) + term.deviation(cells[index]) * term.g
 
 
@@ -521,8 +527,9 @@ def score(
     ------
     DataError
         As for `population`; also for a result that the rows already have a column for, a population without an SD or
-        without the cohort of a row, a constant measure where the program refuses it, a reward that the program does not
-        pay, a reward beyond int64, or a month that is none.
+        without the cohort of a row, an SD beyond about 1e-150 to 1e250 of a measure whose own score is asked for, a
+        constant measure where the program refuses it, a reward that the program does not pay, a reward beyond int64, or
+        a month that is none.
     ProgramError
         The month is outside the program's effective dates.
 

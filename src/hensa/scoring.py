@@ -86,7 +86,8 @@ def score(
     ------
     DataError
         A column is missing, there twice, of a wrong type or already named like a result; a value is NaN or
-        infinite; the population is empty, lacks a measure or has no SD; a reward is beyond int64; month is not one.
+        infinite; the population is empty, lacks a measure or has no SD, or one beyond about 1e-150 to 1e250 of a
+        measure whose own score is asked for; a reward is beyond int64; month is not one.
     ProgramError
         The month is outside the program's effective dates.
 
@@ -122,10 +123,10 @@ def score(
     elif names:
         keys = encode(table, names, threads)
         cohorts = cohorts_of(views, keys, program, "auto", threads) if population is None else population.cohorts
-        judge = CohortJudge(program, views, keys, cohorts, threads)
+        judge = CohortJudge(program, views, keys, cohorts, columns, threads)
         views = judge.views
     else:
-        judge = PopulationJudge(program, views, population, threads)
+        judge = PopulationJudge(program, views, population, columns, threads)
         if judge.all_null:
             return _with_columns(table, {name: pa.nulls(table.num_rows, _type(name)) for name in columns})
     results = _Results(table, columns, views, out)

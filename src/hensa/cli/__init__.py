@@ -37,7 +37,9 @@ app = typer.Typer(
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show versions and the kernel, and exit.")
+    ] = False,
 ) -> None:
     """Score populations: the mean and SD over all rows give every row a score, a rate and reward points."""
 

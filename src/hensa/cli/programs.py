@@ -21,7 +21,7 @@ def list_programs() -> None:
 
 
 @programs.command()
-def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
+def check(file: Annotated[str, typer.Argument(metavar="FILE", help="A program, in TOML.")]) -> None:
     """Check a program: exit code 0 if it is valid.
 
     Otherwise one sentence says what is wrong.
@@ -39,7 +39,7 @@ def check(file: Annotated[str, typer.Argument(metavar="FILE")]) -> None:
 
 
 @programs.command()
-def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
+def show(name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A built-in program or a TOML file.")]) -> None:
     """Print a program: its rule and its rates.
 
     In brackets is the standing of each part.

@@ -88,7 +88,9 @@ def score(
     ] = False,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="BYTES", help="What rows in work may take where IN is many files, such as 2GB; 512MiB."),
+        typer.Option(
+            metavar="BYTES", help="What rows in work may take where IN is many files, such as 2GB; by default 512MiB."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be read and written where IN is many files.")

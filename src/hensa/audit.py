@@ -160,7 +160,7 @@ class Source(NamedTuple):
     def check_rows(self, n_rows: int) -> None:
         if n_rows != self.stated.rows:
             with naming(self.path):
-                raise HensaError(f"not the same: it has {n_rows:,} rows, where the record has {self.stated.rows}.")
+                raise HensaError(f"not the same: it has {Count(n_rows):row}, where the record has {self.stated.rows}.")
 
 
 class RecordedPopulation(_Data, frozen=True):
@@ -767,7 +767,7 @@ class Kept:
         if isinstance(made, pa.RecordBatchReader):
             made = _at_most(made, content.num_rows)
         if made.num_rows != content.num_rows:
-            return f"found {content.num_rows:,} rows, where the run makes {made.num_rows:,} or more"
+            return f"found {Count(content.num_rows):row}, where the run makes {made.num_rows:,} or more"
         return first_difference(content, as_stored(made, self.path))
 
 
@@ -852,7 +852,7 @@ def first_difference(found: pa.Table, made: pa.Table, start: int = 0) -> str | N
         if here != there:
             return f"column {name!r}: found the type {here}, where the run makes {there}"
     if found.num_rows != made.num_rows:
-        return f"found {start + found.num_rows:,} rows, where the run makes {start + made.num_rows:,}"
+        return f"found {Count(start + found.num_rows):row}, where the run makes {start + made.num_rows:,}"
     places = [
         (row, index)
         for index, columns in enumerate(zip(found.columns, made.columns, strict=True))

@@ -36,6 +36,7 @@ import pyarrow as pa
 from hensa import kernels
 from hensa.cohorts import dense, encode, names_of
 from hensa.columns import View, rows_views, table_of
+from hensa.counts import Count
 from hensa.errors import DataError
 from hensa.moments import Moments
 from hensa.population import Population
@@ -134,8 +135,8 @@ class Further:
         c = (self.count - 1) * self.count * moments.state.m2(self.count) - a**2
         if c < 0 and moments.method == "exact":
             raise DataError(
-                f"Column {self.columns[measure]!r} is {value}, and no population of {self.count:,} rows with this mean "
-                "and SD has such a row; hold the population fixed for a row that is not part of it."
+                f"Column {self.columns[measure]!r} is {value}, and no population of {Count(self.count):row} with this "
+                "mean and SD has such a row; hold the population fixed for a row that is not part of it."
             )
         return a, max(c, Fraction(0))  # Welford's M2 is rounded
 

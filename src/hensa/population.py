@@ -16,6 +16,7 @@ import pyarrow as pa
 from hensa import kernels
 from hensa.cohorts import INTEGERS, SUPER, WELFORD, Keys, Sums, add_up_by, encode, integers_of_words, names_of, words_of
 from hensa.columns import View, Views, rows_views, table_of
+from hensa.counts import Count
 from hensa.errors import DataError, HensaError
 from hensa.ids import identify
 from hensa.moments import Exact, Moments, Welford
@@ -96,8 +97,8 @@ class Population:
 
     def __repr__(self) -> str:
         width = max(map(len, self.measures), default=0)
-        cohorts = f" in {len(self.cohorts):,} cohorts by {', '.join(self.by)}" if self.by else ""
-        lines = [f"Population of {self.count:,} rows ({self.nulls:,} left out){cohorts}"]
+        cohorts = f" in {Count(len(self.cohorts)):cohort} by {', '.join(self.by)}" if self.by else ""
+        lines = [f"Population of {Count(self.count):row} ({self.nulls:,} left out){cohorts}"]
         lines += [
             f"  {name:{width}}  mean {m.mean:.10g}  SD {m.sd:.10g}  ({m.method})" for name, m in self.measures.items()
         ]

@@ -16,6 +16,7 @@ from fractions import Fraction
 from math import ceil, floor, inf, isfinite, isqrt, lcm, nan, nextafter, sqrt
 from typing import Any, Protocol
 
+from hensa.counts import Count
 from hensa.errors import ColumnError, DataError
 from hensa.program import (
     Criterion,
@@ -485,7 +486,7 @@ def _moments(pop: Population, column: str, ddof: int) -> Moments:
         raise DataError(f"The population has no measure {column!r}; it has {', '.join(pop.measures)}.")
     moments = pop[column]
     if moments.count <= ddof:
-        raise DataError(f"A population of {moments.count} rows has no SD with ddof {ddof}; more rows are needed.")
+        raise DataError(f"A population of {Count(moments.count):row} has no SD with ddof {ddof}; more rows are needed.")
     return Moments(moments.count, moments.sum, moments.sum_of_squares, ddof)
 
 

@@ -129,7 +129,7 @@ def report(path: str, lang: Lang = "en", *, hide_ids: bool = False, id: str | No
                 found.add(batch)
                 n_rows += batch.num_rows
         if expected not in (n_rows, None):
-            raise HensaError(f"it has {n_rows:,} rows, while its record tells of {expected:,}; it was changed.")
+            raise HensaError(f"it has {Count(n_rows):row}, while its record tells of {expected:,}; it was changed.")
         sections = [section for section in found.sections() if section.blocks]
     specs = {
         f"chart-{number}": block["spec"]

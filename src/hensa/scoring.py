@@ -9,6 +9,7 @@ import pyarrow as pa
 from hensa import kernels
 from hensa.cohorts import encode, names_of
 from hensa.columns import Views, allocate, array_of, named, rows_views, table_of
+from hensa.counts import Count
 from hensa.errors import DataError, HensaError
 from hensa.judge import CohortJudge, Judge, PopulationJudge
 from hensa.per_event import pay_events
@@ -270,8 +271,8 @@ class _Results:
 def _reusable(out: pa.Table, columns: Sequence[str], table: pa.Table) -> dict[str, pa.Buffer]:
     """The value buffers of an earlier result."""
     if not isinstance(out, pa.Table) or out.num_rows != table.num_rows:
-        found = f"{out.num_rows:,} rows" if isinstance(out, pa.Table) else f"a {type(out).__name__}"
-        raise DataError(f"out is {found}; it must be an earlier result with {table.num_rows:,} rows.")
+        found = f"{Count(out.num_rows):row}" if isinstance(out, pa.Table) else f"a {type(out).__name__}"
+        raise DataError(f"out is {found}; it must be an earlier result with {Count(table.num_rows):row}.")
     read = {
         buffer.address for column in table.columns for chunk in column.chunks for buffer in chunk.buffers() if buffer
     }

@@ -142,7 +142,7 @@ def compare(
     for rule in rules[: len(program)]:
         say_no_bonuses(rule, found.rows.column_names)
     for name, points in found.friend_costs.items():
-        say(f"{name} pays {points:,} points to friends besides")
+        say(f"{name} pays {Count(points):point} to friends besides")
     for name, total in found.totals.items():
         if total.missing:
             missing = Count(total.missing)

@@ -36,7 +36,6 @@ __all__ = [
     "check_columns",
     "check_ids",
     "check_record",
-    "found",
     "in_groups",
     "keep_apart",
     "keep_stdout",
@@ -50,6 +49,7 @@ __all__ = [
     "readable_or_none",
     "run_of",
     "stored_population",
+    "there",
     "with_format",
     "writable",
     "writable_if_any",
@@ -72,7 +72,7 @@ def with_format(path: str) -> str:
     return path
 
 
-def found(path: str) -> str:
+def there(path: str) -> str:
     """The path, unless it is neither there nor has a suffix that tells what it would be."""
     if path != "-" and not path.lower().endswith(tuple(FORMATS)) and not os.path.exists(path):
         raise typer.BadParameter(f"{path}: there is no such file or directory")
@@ -92,7 +92,7 @@ def piped_each(paths: list[str] | None) -> list[str] | None:
 def readable(path: str) -> str:
     if path != "-" and os.path.isdir(path):
         raise typer.BadParameter(f"{path} is a directory; this command takes one file")
-    return with_format(found(piped(path)))
+    return with_format(there(piped(path)))
 
 
 def readable_or_none(path: str | None) -> str | None:

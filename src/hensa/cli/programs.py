@@ -113,7 +113,7 @@ def show_events(rule: PerEvent) -> None:
 
 def show_stages(rule: Stages, rates: RateTable) -> None:
     print(f"\n{'stage':<16} rate")
-    bonuses = {bonus.stage: f", once {bonus.points:,} points{mark(bonus.standing)}" for bonus in rule.bonuses}
+    bonuses = {bonus.stage: f", once {Count(bonus.points):point}{mark(bonus.standing)}" for bonus in rule.bonuses}
     for stage, step in enumerate(rates.steps, start=1):
         minimums = " or ".join(
             f"{criterion.column} {entry.minimum:,}{mark(entry.standing)}"

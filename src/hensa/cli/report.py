@@ -6,7 +6,7 @@ from typing import Annotated
 
 import hensa
 import hensa.report
-from hensa.cli.options import DEFAULT, DEFAULT_ID, found, keep_apart, program_by_default, stored_population, with_format
+from hensa.cli.options import DEFAULT, DEFAULT_ID, keep_apart, program_by_default, stored_population, there, with_format
 from hensa.errors import HensaError
 from hensa.files import naming, read, replacing
 from hensa.population import Population
@@ -27,7 +27,7 @@ class PageLang(StrEnum):
 def scored(path: str) -> str:
     if path == "-":
         raise typer.BadParameter("a report tells of a file and the record kept with it; name a file")
-    return path if os.path.isdir(path) or is_population(path) else with_format(found(path))
+    return path if os.path.isdir(path) or is_population(path) else with_format(there(path))
 
 
 def is_population(path: str) -> bool:

@@ -115,6 +115,12 @@ def test_dictionaries_are_read_by_the_schema_of_the_footer():
     assert pa.Table.from_batches(parts).to_pylist() == ROWS.to_pylist()
 
 
+@pytest.mark.parametrize("options", [{"metadata_version": pa.ipc.MetadataVersion.V4}, {"use_legacy_format": True}])
+def test_files_as_earlier_versions_of_arrow_wrote_them_are_read(options):
+    parts = opened(data_of(ROWS, **options)).parts([0])
+    assert pa.Table.from_batches(parts).to_pylist() == ROWS.to_pylist()
+
+
 def test_what_has_to_be_in_memory_as_a_whole_is_told():
     for compression in (None, "lz4"):
         group, short = opened(data_of(ROWS, ROWS.slice(0, 64), compression=compression)).groups()

@@ -155,6 +155,8 @@ class ArrowFile:
         whole: dict[int, pa.Array] = {}
         if others := [i for i in wanted if i not in readers]:
             source = pa.ipc.open_file(self._file, options=pa.ipc.IpcReadOptions(included_fields=others))
+            if not batch.is_plain:  # among unions of before Arrow 1.0 pyarrow loses its way unless it reads all
+                source, others = self._reader, [*range(len(columns))]
             whole = dict(zip(others, _valid(source.get_batch(number)).columns, strict=True))
         schema = pa.schema([self.schema.field(i) for i in wanted], self.schema.metadata)
         for start in rows[::PART]:

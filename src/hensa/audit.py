@@ -685,7 +685,8 @@ class Kept:
             except HensaError:
                 format = "text"
             if format in ("csv", "text"):
-                beside = record_path(Path(path).resolve(strict=True))
+                Path(path).open("rb").close()  # says why a file cannot be read
+                beside = record_path(Path(path).resolve())
                 data = beside.read_bytes() if beside.is_file() else None
             else:
                 content = read(path, ())

@@ -284,7 +284,8 @@ class _Reader:
         if self._texts:
             start, ends = self._end, self._offsets(n_rows)
             self._end = int(ends[-1])
-            offsets = np.insert(ends - start, 0, 0)
+            offsets = np.zeros(n_rows + 1, ends.dtype)
+            np.subtract(ends, start, out=offsets[1:])
             buffers += [pa.py_buffer(offsets), self._texts.read(self._end - start)]
         else:
             buffers.append(self._values.read(_bytes(n_rows * self._width)))

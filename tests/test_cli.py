@@ -533,6 +533,7 @@ def test_version_names_hensa_its_kernel_and_what_it_runs_on():
 def test_arrow_files_with_views_of_texts_such_as_polars_writes_are_scored_verified_and_reported(
     tmp_path, monkeypatch, kind
 ):
+    pytest.importorskip("altair")
     texts = pa.array(["ä", "b, c"] * 50, pa.string_view())
     if kind != "string_view":
         texts = pa.DictionaryArray.from_arrays(pa.array([0, 1] * 50, pa.uint32()), texts[:2])
@@ -722,6 +723,7 @@ def test_no_table_cuts_off_a_number_or_loses_a_letter(monkeypatch, capsys, headi
 
 @posix
 def test_what_is_found_in_messy_input_fits_a_terminal(tmp_path):
+    pytest.importorskip("duckdb")
     members, passbook = tmp_path / "members.csv", tmp_path / "passbook.csv"
     members.write_text("member_id,referrer_id,registered_at\n1,1,2019-01-01\n2,1,2019-01-01\n2,1,2019-01-01\n")
     header = "member_id,kind,points,status,used_at,judged_at\n"

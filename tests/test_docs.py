@@ -2,7 +2,7 @@
 
 import ast
 import doctest
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -29,7 +29,7 @@ EXTRAS = {
 
 
 def rooms_imported_by(room):
-    module = Path(inspect.getfile(importlib.import_module(f"hensa.{room}")))
+    module = Path(importlib.util.find_spec(f"hensa.{room}").origin)
     files = module.parent.glob("*.py") if module.name == "__init__.py" else [module]
     for node in chain.from_iterable(ast.walk(ast.parse(file.read_text(encoding="utf-8"))) for file in files):
         if isinstance(node, ast.ImportFrom) and node.module == "hensa":

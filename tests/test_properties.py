@@ -115,7 +115,7 @@ def within_bounds(outcome, found, rules):
 
 def assert_equal_by_algebra(found, rules, others, other_rules, order=None):
     """Equal steps, rates and rewards; scores within their bounds, so that they differ by two bounds at most."""
-    one, other = scored(plain(found), rules), scored(plain(others), other_rules)
+    one, other = scored(plain(found), rules, RESULTS), scored(plain(others), other_rules, RESULTS)
     if isinstance(one, type):
         assert other == one
         return

@@ -721,6 +721,11 @@ class Program(Checked, frozen=True, kw_only=True, dict=True):
         """
         return re.split(": |：", self.title_in(lang), maxsplit=1)[0]
 
+    def lacks_previous(self, columns: Collection[str]) -> str | None:
+        """The column of the stage before, if bonuses need it and it is not among these; then none are paid."""
+        previous = self.rule.previous if isinstance(self.rule, Stages) else None
+        return None if previous in columns else previous
+
     @property
     def rate_table(self) -> RateTable:
         """The rates, for what needs them.

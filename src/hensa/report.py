@@ -278,10 +278,8 @@ class About:
 
     def bonus_notes(self, key: str, program: Program) -> list[tuple[str, str]]:
         """That there are no bonuses, as nothing tells the stage before."""
-        rule = program.rule
-        if not isinstance(rule, Stages) or not rule.bonuses or self.has(rule.previous or ""):
-            return []
-        return [("warn", self.words(key, name=program.name, column=rule.previous))]
+        previous = program.lacks_previous(self.schema.names)
+        return [("warn", self.words(key, name=program.name, column=previous))] if previous else []
 
     def ledger_notes(self) -> list[tuple[str, str]]:
         """What `hensa rows` found in messy input, as the metadata of the rows tell."""

@@ -207,9 +207,8 @@ def say(message: str) -> None:
 
 def say_no_bonuses(program: Program, columns: Collection[str]) -> None:
     """That no bonuses are paid, if rows with these columns do not tell what would be reached for the first time."""
-    rule = program.rule
-    if isinstance(rule, Stages) and rule.bonuses and rule.previous not in columns:
-        say(f"{program.name} pays no bonuses here: there is no column {rule.previous}, which tells the stage before.")
+    if previous := program.lacks_previous(columns):
+        say(f"{program.name} pays no bonuses here: there is no column {previous}, which tells the stage before.")
 
 
 def show_cursor() -> None:
